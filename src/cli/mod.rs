@@ -1,0 +1,1 @@
+//! One file per verb; exit codes in one place.

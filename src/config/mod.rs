@@ -1,0 +1,1 @@
+//! Host configuration: defaults, file, environment, flags, and where each value came from.

@@ -1,0 +1,1 @@
+//! Channels, threads, the one `select!`, performing effects.

@@ -1,0 +1,1 @@
+//! The pool of named worker threads that carry runs out.

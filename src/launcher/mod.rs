@@ -1,0 +1,1 @@
+//! The small process that forks a supervisor per run.

@@ -1,0 +1,3 @@
+//! The `dispatcher` program.
+
+fn main() {}

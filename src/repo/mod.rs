@@ -1,0 +1,1 @@
+//! The git repository: commits by tree edit, fetch, fast-forward, replay, push.

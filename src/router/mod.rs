@@ -1,0 +1,1 @@
+//! The table kind -> handler, resource, limits; the last good one is kept.

@@ -1,0 +1,1 @@
+//! `processed/<id>/`: take by rename, write status atomically, what a restart finds.

@@ -1,0 +1,1 @@
+//! YAML bytes to a `Request`, or all problems with their places. The only home of the JSON Schema crate.

@@ -1,0 +1,1 @@
+//! Signals as values on a channel.

@@ -1,0 +1,268 @@
+//! The engine's state and the one door into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::engine::git::Git;
+use crate::engine::stop::Mode;
+use crate::engine::{Effect, Input, Now, Order};
+use crate::event::Event;
+use crate::locks::Locks;
+use crate::queue::Queue;
+use crate::request::RunId;
+use crate::time::Time;
+
+/// How long a file that could not be taken is left alone.
+const RETAKE: Duration = Duration::from_secs(5);
+
+/// What the host's configuration says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Attempts at once; at least 1.
+    pub workers: usize,
+    /// How long a stop waits for what runs.
+    pub drain_timeout: Duration,
+    /// Pushes that may fail in a row.
+    pub push_retries: u32,
+    /// Between two looks at the remote.
+    pub fetch_interval: Duration,
+    /// Work until nothing is left to do, then exit.
+    pub once: bool,
+    /// Of the jitter.
+    pub seed: u64,
+}
+
+/// A run that is not final.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) order: Order,
+    pub(super) phase: Phase,
+    /// Begun over all lives.
+    pub(super) attempt: u32,
+    /// Ended badly.
+    pub(super) failures: u32,
+    /// Lost to crashes.
+    pub(super) crashes: u32,
+    pub(super) ticket: u64,
+    /// When it came into the queue, on this life's clock.
+    pub(super) since: Duration,
+}
+
+/// Where a run stands; each variant carries only what is true in it.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    Queued {
+        /// Between attempts: not before this moment.
+        after: Duration,
+        /// Others have been told that it waits for its lock.
+        waiting: bool,
+    },
+    Running {
+        since: Duration,
+        end: Option<Why>,
+    },
+}
+
+/// Why a running attempt was told to end.
+#[derive(Clone, Debug)]
+pub(super) enum Why {
+    Person { by: String, reason: Option<String> },
+    Stop,
+}
+
+/// Something that is not as it should be; the first four hold the intake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    Checkout,
+    Diverged,
+    SecondDispatcher,
+    Disk,
+    Commit,
+    Fetch,
+    Push,
+}
+
+impl Trouble {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Checkout => "checkout",
+            Self::Diverged => "diverged",
+            Self::SecondDispatcher => "second_dispatcher",
+            Self::Disk => "disk",
+            Self::Commit => "commit",
+            Self::Fetch => "fetch",
+            Self::Push => "push",
+        }
+    }
+
+    const fn holds_intake(self) -> bool {
+        !matches!(self, Self::Fetch | Self::Push)
+    }
+}
+
+/// Decides; see the module's page.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) settings: Settings,
+    pub(super) chance: fastrand::Rng,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    pub(super) queue: Queue,
+    pub(super) locks: Locks,
+    /// Files to be looked at, and from when on.
+    pub(super) inbox: BTreeMap<OsString, Duration>,
+    pub(super) taking: BTreeSet<OsString>,
+    pub(super) scheduled: BTreeMap<OsString, Time>,
+    /// Final on disk, not yet in git.
+    pub(super) finals: BTreeSet<RunId>,
+    pub(super) git: Git,
+    pub(super) mode: Mode,
+    pub(super) pause: Option<String>,
+    pub(super) troubles: BTreeMap<Trouble, String>,
+    pub(super) scanned: bool,
+    pub(super) exited: bool,
+}
+
+impl Engine {
+    /// An engine that knows of nothing. `pause` is what an earlier life kept with [`Effect::KeepPause`].
+    #[must_use]
+    pub fn new(settings: Settings, pause: Option<String>) -> Self {
+        Self {
+            chance: fastrand::Rng::with_seed(settings.seed),
+            settings,
+            runs: BTreeMap::new(),
+            queue: Queue::default(),
+            locks: Locks::default(),
+            inbox: BTreeMap::new(),
+            taking: BTreeSet::new(),
+            scheduled: BTreeMap::new(),
+            finals: BTreeSet::new(),
+            git: Git::default(),
+            mode: Mode::Working,
+            pause,
+            troubles: BTreeMap::new(),
+            scanned: false,
+            exited: false,
+        }
+    }
+
+    /// What follows from `input` at `now`.
+    pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match input {
+            Input::Arrived(name) => {
+                self.scheduled.remove(&name);
+                self.inbox.insert(name, now.mono);
+            }
+            Input::Took(name, report) => self.took(now, name, report, &mut out),
+            Input::Found(found) => self.found(now, *found, &mut out),
+            Input::Ended { id, attempt, ended } => self.ended(now, id, attempt, ended, &mut out),
+            Input::Committed(report) => self.committed(now, report, &mut out),
+            Input::Fetched(report) => self.fetched(now, report, &mut out),
+            Input::Pushed(report) => self.pushed(now, report, &mut out),
+            Input::Scanned => self.scanned = true,
+            Input::Disk { short } => self.trouble(Trouble::Disk, short, &mut out),
+            Input::Cancel { id, by, reason } => self.cancel(now, id, by, reason, &mut out),
+            Input::Pause { by, reason } => self.set_pause(by, reason, &mut out),
+            Input::Resume { by } => self.unset_pause(by, &mut out),
+            Input::Drain { by } => self.drain(by, &mut out),
+            Input::Stop { by } => self.stop(now, by, &mut out),
+            Input::FetchNow => self.fetch_now(&mut out),
+            Input::Tick => {}
+        }
+        self.go_on(now, &mut out);
+        out
+    }
+
+    /// How long the shell may wait before the next [`Input::Tick`]; `None` for as long as it likes.
+    #[must_use]
+    pub fn wake_in(&self, now: Now) -> Option<Duration> {
+        let queued = self.runs.values().filter_map(|run| match run.phase {
+            Phase::Queued { after, .. } if after > now.mono => Some(after),
+            _ => None,
+        });
+        let ages = self
+            .runs
+            .values()
+            .filter(|run| run.attempt == 0)
+            .filter_map(|run| run.order.max_queue_age.map(|age| run.since + age));
+        let retakes = self.inbox.values().copied().filter(|&at| at > now.mono);
+        let mono = queued.chain(ages).chain(retakes).chain(self.locks.next_look(now.mono)).chain(self.git.wake());
+        let mono = mono.chain(self.mode.wake()).min().map(|at| at.saturating_sub(now.mono));
+        let expiries = self.runs.values().filter(|run| run.attempt == 0).filter_map(|run| run.order.expires_at);
+        let wall = expiries.chain(self.scheduled.values().copied()).min();
+        // The wall clock may be set at any time: look at least once a minute while it decides something.
+        let wall = wall.map(|at| at.since(now.wall).min(Duration::from_secs(60)));
+        [mono, wall].into_iter().flatten().min()
+    }
+
+    /// Everything that follows from the state alone, whatever came in.
+    fn go_on(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.exited {
+            return;
+        }
+        self.hurry_stop(now, out);
+        self.expire(now, out);
+        self.take_due(now, out);
+        self.start_due(now, out);
+        self.commit_due(now, out);
+        self.push_due(now, out);
+        self.fetch_due(now, out);
+        self.exit_due(now, out);
+    }
+
+    /// True where new work may be taken from the inbox.
+    pub(super) fn takes_work(&self) -> bool {
+        self.may_start() && self.git.looked() && !self.troubles.keys().any(|trouble| trouble.holds_intake())
+    }
+
+    /// True where taken work may begin.
+    pub(super) fn may_start(&self) -> bool {
+        matches!(self.mode, Mode::Working) && self.pause.is_none() && !self.troubles.contains_key(&Trouble::Disk)
+    }
+
+    fn take_due(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let ripe = self.scheduled.iter().filter(|(_, at)| **at <= now.wall).map(|(name, _)| name.clone());
+        for name in ripe.collect::<Vec<_>>() {
+            self.scheduled.remove(&name);
+            self.inbox.insert(name, now.mono);
+        }
+        if !self.takes_work() {
+            return;
+        }
+        let due = self.inbox.iter().filter(|(name, at)| **at <= now.mono && !self.taking.contains(*name));
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.inbox.remove(&name);
+            self.taking.insert(name.clone());
+            out.push(Effect::Take(name));
+        }
+    }
+
+    /// A take failed: the file stays where it is and is looked at again.
+    pub(super) fn retake(&mut self, now: Now, name: OsString) {
+        self.inbox.insert(name, now.mono + RETAKE);
+    }
+
+    /// Enters or leaves a trouble, and says so once.
+    pub(super) fn trouble(&mut self, trouble: Trouble, detail: Option<String>, out: &mut Vec<Effect>) {
+        let reason = trouble.word().to_owned();
+        match detail {
+            Some(detail) => {
+                if self.troubles.insert(trouble, detail.clone()).as_ref() != Some(&detail) {
+                    out.push(Effect::Emit(Event::Degraded { reason, detail }));
+                }
+            }
+            None => {
+                if self.troubles.remove(&trouble).is_some() {
+                    out.push(Effect::Emit(Event::Recovered { reason }));
+                }
+            }
+        }
+    }
+
+    /// How many attempts are carried out now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.runs.len() - self.queue.len()
+    }
+}

@@ -1,0 +1,230 @@
+//! What can be typed. Owns names, options and help texts; what they do is in the verb's own file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Git is the message bus: runs the requests that are committed to (or dropped into) `requests/`.
+///
+/// Without a command: the daemon, on the repository that it stands in.
+#[derive(Debug, Parser)]
+#[command(name = "dispatcher", version, disable_help_subcommand = true)]
+pub struct Args {
+    /// Options that every command knows.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// Options that every command knows.
+#[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub struct Common {
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub dir: Option<PathBuf>,
+    /// Host configuration [default: $DISPATCHER_CONFIG, /etc/dispatcher/config.yml, built in]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Never open the dashboard: the daemon's progress goes to the terminal as lines
+    #[arg(long, global = true)]
+    pub no_tui: bool,
+    /// Fetch, work until nothing is left to do, publish, exit
+    #[arg(long)]
+    pub once: bool,
+    /// No colours and no glyphs beyond ASCII
+    #[arg(long, global = true)]
+    pub plain: bool,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, global = true)]
+    pub color: Color,
+    /// Exactly one JSON document on stdout (streams: one per line)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Check what this machine and repository can do, then exit
+    #[arg(long)]
+    pub selftest: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Also into pipes and files.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// How the daemon stands: what runs, waits, is held back, and why
+    Status,
+    /// Put a request into the inbox: a file, `-` for stdin, or a kind with --set
+    Submit(Submit),
+    /// Runs, newest first; filters such as `failed`, `kind=deploy`, `resource=web-prod`
+    List(List),
+    /// One run: its status, request and files
+    Show {
+        /// An id, 4 or more characters of one, `@`, `@running`, `@failed`, or a request's file name
+        run: String,
+    },
+    /// A run's human log
+    Logs(Logs),
+    /// Wait until runs are final (committed)
+    Wait {
+        /// Which
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<String>,
+        /// Give up after this time (exit 124)
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<String>,
+    },
+    /// Stop a run, or take it off the queue
+    Cancel {
+        /// Which
+        run: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Ask for a finished run again, as a new request
+    Retry(Retry),
+    /// A scratch repository with every outcome: made, run, and shown
+    Demo {
+        /// Make it here and keep it
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
+    },
+    /// Make a repository (or the one in DIR) a dispatch repository
+    Init {
+        /// Where [default: here]
+        dir: Option<PathBuf>,
+    },
+    /// Check request files as the dispatcher would, without running anything
+    Validate {
+        /// Files, or `-` for stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Every kind: its handler, resource and limits
+    Handlers,
+    /// The schema of a kind's params, or of the request itself
+    Schema {
+        /// A kind
+        kind: Option<String>,
+    },
+    /// Run golden cases in fresh scratch repositories and compare
+    Replay {
+        /// Folders with `request.yml`, `expected.log`, `expected.status.json`
+        #[arg(required = true, value_name = "CASE")]
+        cases: Vec<PathBuf>,
+        /// Write what came out as what is expected
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Begin no new work; lasts over restarts
+    Pause {
+        /// Why, for those who wonder
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Begin new work again
+    Resume,
+    /// Finish what runs, keep the queue, exit
+    Drain,
+    /// Look at the remote and the inbox now
+    Fetch,
+    /// Who holds which resource, and who waits
+    Locks,
+    /// Check what this machine and repository can do
+    Selftest,
+}
+
+/// Where a new request comes from.
+#[derive(Debug, ClapArgs)]
+pub struct Submit {
+    /// A file, `-` for stdin, or a kind
+    #[arg(value_name = "FILE|-|KIND")]
+    pub what: OsString,
+    /// The resource, where the kind has no template of its own
+    #[arg(short, long, value_name = "RESOURCE")]
+    pub resource: Option<String>,
+    /// A parameter of the kind; VALUE is read as YAML
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Why, shown everywhere
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Only commit, where no daemon runs
+    #[arg(long)]
+    pub no_push: bool,
+    /// How to go on.
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// What to wait for.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Follow {
+    /// Wait for the end and exit as the run did
+    #[arg(long)]
+    pub wait: bool,
+    /// Show the log meanwhile
+    #[arg(short, long = "follow")]
+    pub follow: bool,
+}
+
+/// Asking again.
+#[derive(Debug, ClapArgs)]
+pub struct Retry {
+    /// Which
+    pub run: String,
+    /// Only commit, where no daemon runs
+    #[arg(long)]
+    pub no_push: bool,
+    /// How to go on.
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// Which runs.
+#[derive(Debug, ClapArgs)]
+pub struct List {
+    /// A status, `kind=…`, `resource=…`, `status=…`, `request=…`, or text that any of them contains
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// At most so many (0: all)
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// Whose log.
+#[derive(Debug, ClapArgs)]
+pub struct Logs {
+    /// Which [default: the newest]
+    pub run: Option<String>,
+    /// Go on until the run is final
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Exit as the run did
+    #[arg(long)]
+    pub exit_status: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -91,6 +91,12 @@ impl Template {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// The resource of a kind that has no template: its own name.
+    #[must_use]
+    pub fn kind() -> Self {
+        Self { text: "{kind}".to_owned(), parts: vec![Part::Kind] }
+    }
+
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

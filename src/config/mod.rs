@@ -1,1 +1,13 @@
 //! Host configuration: defaults, file, environment, flags, and where each value came from.
+//! Also the host's places: where the local state, the control socket and the resource locks of a repository lie.
+
+mod keys;
+mod load;
+pub mod places;
+pub(crate) mod reading;
+mod secrets;
+mod settings;
+
+pub use keys::{Form, KEYS, Key};
+pub use load::{DEFAULT_FILE, FILE_VARIABLE, Loaded, Origin};
+pub use settings::{Config, HttpsSettings, Identity, LogRotate, Mode, SandboxSettings, Secret, SecretSource};

@@ -1,0 +1,146 @@
+//! Reading event streams back, for use without a daemon. Skips what is torn, unknown or too long; never fails on the
+//! content of a file.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::rotation::older_files;
+use crate::event::Entry;
+
+/// Longest line that is read, in bytes. Events carry names and short texts.
+const LINE_MAX: u64 = 1 << 20;
+
+/// The entries of one file, in its order.
+#[derive(Debug)]
+pub struct Entries {
+    file: BufReader<File>,
+}
+
+/// Opens an event stream (`events.jsonl` or `<id>.jsonl`).
+///
+/// # Errors
+/// Where the file cannot be opened.
+pub fn read_entries(path: &Path) -> io::Result<Entries> {
+    Ok(Entries { file: BufReader::with_capacity(64 << 10, File::open(path)?) })
+}
+
+/// The files of the live stream in `logs`, oldest first: `events.jsonl.8` … `events.jsonl`. Only those that exist.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn stream_files(logs: &Path) -> io::Result<Vec<PathBuf>> {
+    let live = logs.join("events.jsonl");
+    let mut files: Vec<PathBuf> = older_files(&live)?.into_iter().rev().map(|(_, path)| path).collect();
+    if live.exists() {
+        files.push(live);
+    }
+    Ok(files)
+}
+
+impl Iterator for Entries {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = (&mut self.file).take(LINE_MAX).read_until(b'\n', &mut line).ok()?;
+            if read == 0 {
+                return None;
+            }
+            if line.last() != Some(&b'\n') {
+                // Torn, or too long: nothing of it counts.
+                skip_line(&mut self.file).ok()?;
+            } else if let Ok(entry) = serde_json::from_slice(&line) {
+                return Some(entry);
+            }
+        }
+    }
+}
+
+fn skip_line(file: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let buffer = file.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let newline = buffer.iter().position(|&b| b == b'\n');
+        let used = newline.map_or(buffer.len(), |at| at + 1);
+        file.consume(used);
+        if newline.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// The `seq` of the newest readable line in the stream of `logs`; 0 where there is none.
+pub(super) fn last_seq(logs: &Path) -> io::Result<u64> {
+    for path in stream_files(logs)?.iter().rev() {
+        if let Some(seq) = last_seq_of(path)? {
+            return Ok(seq);
+        }
+    }
+    Ok(0)
+}
+
+fn last_seq_of(path: &Path) -> io::Result<Option<u64>> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: u64,
+    }
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let mut window: u64 = 64 << 10;
+    loop {
+        let start = len.saturating_sub(window);
+        file.seek(SeekFrom::Start(start))?;
+        let mut part = Vec::new();
+        (&file).take(window).read_to_end(&mut part)?;
+        let whole = part.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        let seq = part[..whole]
+            .rsplit(|&b| b == b'\n')
+            .find_map(|line| serde_json::from_slice::<Numbered>(line).ok())
+            .map(|numbered| numbered.seq);
+        if seq.is_some() || start == 0 {
+            return Ok(seq);
+        }
+        window = window.saturating_mul(4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn check(content: &[u8], seqs: &[u64], last: Option<u64>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        fs::write(&path, content).unwrap();
+        let read: Vec<u64> = read_entries(&path).unwrap().map(|e| e.seq).collect();
+        assert_eq!(read, seqs);
+        assert_eq!(last_seq_of(&path).unwrap(), last);
+    }
+
+    #[test]
+    fn what_is_torn_unknown_or_too_long_is_skipped() {
+        let line = |seq: u64| {
+            format!(
+                "{{\"v\":1,\"seq\":{seq},\"ts\":\"2026-11-23T06:41:07.114Z\",\"event\":\"dispatcher.resumed\",\"by\":\"ana\"}}\n"
+            )
+        };
+        let unknown = "{\"v\":1,\"seq\":9,\"ts\":\"2026-11-23T06:41:07.114Z\",\"event\":\"of.the.future\"}\n";
+        check(b"", &[], None);
+        check((line(1) + &line(2)).as_bytes(), &[1, 2], Some(2));
+        check((line(1) + "{\"v\":1,\"se\n" + &line(2)).as_bytes(), &[1, 2], Some(2));
+        check((line(1) + unknown).as_bytes(), &[1], Some(9));
+        check((line(1) + &line(2)[..20]).as_bytes(), &[1], Some(1));
+        check((line(1) + &"x".repeat(3 << 20) + "\n" + &line(2)).as_bytes(), &[1, 2], Some(2));
+        check((line(1) + &"x".repeat(200_000) + "\n").as_bytes(), &[1], Some(1));
+        check(&[line(1).as_bytes(), b"\xff\xfe\0\n", line(2).as_bytes()].concat(), &[1, 2], Some(2));
+    }
+}

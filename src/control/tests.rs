@@ -1,0 +1,1 @@
+//! A server and clients over real sockets.

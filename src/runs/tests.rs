@@ -1,0 +1,2 @@
+//! Takes that are cut short at every step, with real files.
+

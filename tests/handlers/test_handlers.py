@@ -481,6 +481,28 @@ class Deploy(Case):
             self.assertEqual([n for n in os.listdir(self.root) if n.startswith(".")], [])
             shutil.rmtree(self.root / "releases" / "v2", ignore_errors=True)
 
+    def test_there_is_no_moment_without_a_release(self):
+        for ref in ("v1", "v2"):
+            self.release(ref)
+        self.deploy("v1")
+        done, missing = threading.Event(), []
+
+        def look():
+            while not done.is_set():
+                if not (self.root / "current" / "VERSION").exists():
+                    missing.append(time.monotonic())
+
+        reader = threading.Thread(target=look)
+        reader.start()
+        try:
+            for ref in ("v2", "v1", "v2", "v1"):
+                self.deploy(ref)
+            self.deploy("v2", rc=1, health_file="none")
+        finally:
+            done.set()
+            reader.join()
+        self.assertEqual(missing, [])
+
     def test_hostile_folders(self):
         for number, name in enumerate(HOSTILE):
             with self.subTest(name):

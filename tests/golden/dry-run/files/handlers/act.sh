@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "would act: ${DISPATCH_DRY_RUN:-no}"

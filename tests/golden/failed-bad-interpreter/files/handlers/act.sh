@@ -1,0 +1,3 @@
+#!/no/such/interpreter
+# shellcheck shell=sh
+echo never

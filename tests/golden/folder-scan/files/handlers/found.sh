@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "found by its name"

@@ -1,0 +1,3 @@
+#!/bin/sh
+echo 'answer: 42' >"$DISPATCH_RESULT"
+exit 5

@@ -1,0 +1,3 @@
+#!/bin/sh
+rm -f "$DISPATCH_RESULT"
+ln -s /etc/passwd "$DISPATCH_RESULT"

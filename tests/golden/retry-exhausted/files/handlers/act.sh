@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "attempt $DISPATCH_ATTEMPT"
+exit 75

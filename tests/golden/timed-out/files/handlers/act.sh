@@ -1,0 +1,3 @@
+#!/bin/sh
+echo 'waiting'
+exec sleep 60

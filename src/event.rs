@@ -189,7 +189,27 @@ pub enum Event {
 impl Event {
     /// The run that this is about.
     #[must_use]
-    pub fn run(&self) -> Option<&RunRef> {
+    pub const fn run(&self) -> Option<&RunRef> {
+        match self {
+            Self::Accepted { run, .. }
+            | Self::Rejected { run, .. }
+            | Self::Duplicate { run, .. }
+            | Self::Expired { run, .. }
+            | Self::LockWaiting { run, .. }
+            | Self::LockAcquired { run, .. }
+            | Self::LockReleased { run, .. }
+            | Self::RunStarted { run, .. }
+            | Self::Progress { run, .. }
+            | Self::Output { run, .. }
+            | Self::Retrying { run, .. }
+            | Self::Cancelling { run, .. }
+            | Self::Finished { run, .. } => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The same, to be completed.
+    pub const fn run_mut(&mut self) -> Option<&mut RunRef> {
         match self {
             Self::Accepted { run, .. }
             | Self::Rejected { run, .. }

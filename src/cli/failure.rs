@@ -1,0 +1,72 @@
+//! Why a command could not do what was asked: a diagnostic and an exit code.
+
+use crate::cli::Exit;
+use crate::diagnostic::{Diagnostic, Rejection};
+
+/// A command that did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the process exits with.
+    pub exit: Exit,
+    /// Said in this order; may be empty where the command has said all itself.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl Failure {
+    /// One problem.
+    #[must_use]
+    pub fn new(exit: Exit, problem: Diagnostic) -> Self {
+        Self { exit, problems: vec![problem] }
+    }
+
+    /// Everything was said already.
+    #[must_use]
+    pub const fn silent(exit: Exit) -> Self {
+        Self { exit, problems: Vec::new() }
+    }
+
+    /// Reading or writing failed (exit 74).
+    #[must_use]
+    pub fn io(what: &str, error: &std::io::Error) -> Self {
+        Self::new(Exit::IO, Diagnostic::new("E0704", format!("failed to {what}: {error}")))
+    }
+
+    /// Bad data (exit 65).
+    #[must_use]
+    pub fn bad_data(problems: Vec<Diagnostic>) -> Self {
+        Self { exit: Exit::BAD_DATA, problems }
+    }
+
+    /// The configuration is at fault (exit 78).
+    #[must_use]
+    pub fn config(problems: Vec<Diagnostic>) -> Self {
+        Self { exit: Exit::CONFIG, problems }
+    }
+
+    /// As people read it.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.problems.iter().map(Diagnostic::render).collect()
+    }
+
+    /// As programs read it: one JSON object on one line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let problems: Vec<_> = self.problems.iter().map(Diagnostic::problem).collect();
+        let first = self.problems.first();
+        let error = serde_json::json!({
+            "code": first.map(|problem| problem.code),
+            "message": first.map(|problem| problem.message.as_str()),
+            "help": first.map_or(&[][..], |problem| &problem.help),
+            "problems": problems,
+            "exit": self.exit.0,
+        });
+        serde_json::json!({ "error": error }).to_string()
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self { exit: Exit::from_code(rejection.rc), problems: rejection.problems }
+    }
+}

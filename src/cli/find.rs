@@ -1,0 +1,154 @@
+//! Which run is meant: an id, a part of one, `@`, `@running`, `@failed`, or a request's file name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{Exit, Failure};
+use crate::diagnostic::Diagnostic;
+use crate::quantity::round_duration;
+use crate::request::RunId;
+use crate::status::{State, Status};
+use crate::text;
+use crate::time::Time;
+
+/// The runs that lie in a checkout, read from its files.
+pub struct Shelf {
+    root: PathBuf,
+}
+
+impl Shelf {
+    /// The runs of the repository at `root`.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The status of one run; `None` where there is none that can be read.
+    #[must_use]
+    pub fn status(&self, id: RunId) -> Option<Status> {
+        let bytes = fs::read(self.root.join("processed").join(id.to_string()).join("status.json")).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Every run, newest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Status> {
+        let entries = fs::read_dir(self.root.join("processed")).into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RunId>().ok());
+        let mut all: Vec<Status> = ids.filter_map(|id| self.status(id)).collect();
+        all.sort_by_key(|status| std::cmp::Reverse((status.queued_at, status.id)));
+        all
+    }
+
+    /// The one run that `what` means.
+    ///
+    /// # Errors
+    /// 66 where it means none or several.
+    pub fn find(&self, what: &str) -> Result<Status, Failure> {
+        if let Some(status) = what.parse().ok().and_then(|id| self.status(id)) {
+            return Ok(status);
+        }
+        let all = self.all();
+        let first = |wanted: &dyn Fn(&Status) -> bool| all.iter().find(|status| wanted(status)).cloned();
+        let named = match what {
+            "@" => first(&|_| true),
+            "@running" => first(&|s| s.status == State::Running),
+            "@failed" => first(&|s| bad(s.status)),
+            name => first(&|s| s.request == name || s.request == format!("{name}.yml")),
+        };
+        if let Some(status) = named {
+            return Ok(status);
+        }
+        if what.starts_with('@') {
+            return Err(none(format!("no run is meant by `{}`", text::line(what))));
+        }
+        let part = what.to_ascii_lowercase();
+        let hits: Vec<&Status> = all.iter().filter(|s| part.len() >= 4 && is_part(&s.id, &part)).collect();
+        match hits.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => Err(none(format!("no run is called `{}`", text::line(what)))),
+            several => Err(ambiguous(what, several)),
+        }
+    }
+}
+
+/// Ended otherwise than well.
+#[must_use]
+pub fn bad(state: State) -> bool {
+    state.is_final() && !matches!(state, State::Succeeded | State::Duplicate)
+}
+
+fn is_part(id: &RunId, part: &str) -> bool {
+    let full = id.to_string();
+    let bare = full.replace('-', "");
+    full.starts_with(part) || full.ends_with(part) || bare.starts_with(part) || bare.ends_with(part)
+}
+
+fn none(message: String) -> Failure {
+    let problem = Diagnostic::new("E0102", message)
+        .help("dispatcher list     a run is an id, 4 or more characters from either end of one, `@`, `@running`, `@failed`, or a request's file name");
+    Failure::new(Exit::NO_INPUT, problem)
+}
+
+fn ambiguous(what: &str, hits: &[&Status]) -> Failure {
+    let mut problem = Diagnostic::new("E0103", format!("run `{}` is ambiguous", text::line(what)));
+    for status in hits.iter().take(8) {
+        let kind = status.kind.as_ref().map_or("-", |kind| kind.as_str());
+        problem = problem.note(format!("{}  {kind}  {}", status.id, status.status.word()));
+    }
+    let longer = hits.iter().take(2).map(|s| s.id.short()).collect::<Vec<_>>().join(" or ");
+    Failure::new(Exit::NO_INPUT, problem.help(format!("give more characters, such as {longer}")))
+}
+
+/// How long ago, as people read it.
+#[must_use]
+pub fn ago(now: Time, then: Time) -> String {
+    format!("{} ago", round_duration(std::time::Duration::from_secs(now.since(then).as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::RequestedBy;
+
+    fn shelf() -> (tempfile::TempDir, Shelf, Vec<RunId>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ids = Vec::new();
+        for (n, state) in [State::Succeeded, State::Failed, State::Running].into_iter().enumerate() {
+            let n = u8::try_from(n).unwrap();
+            let time = Time::from_millis(1_763_900_000_000 + i64::from(n));
+            let id = RunId::new(time, [n; 10]);
+            let mut status = Status::taken(id, format!("r{n}.yml"), time, "h".into(), RequestedBy::default());
+            status.status = state;
+            let folder = dir.path().join("processed").join(id.to_string());
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("status.json"), status.to_bytes()).unwrap();
+            ids.push(id);
+        }
+        let shelf = Shelf::new(dir.path());
+        (dir, shelf, ids)
+    }
+
+    #[test]
+    fn every_way_to_name_a_run() {
+        let (_dir, shelf, ids) = shelf();
+        for (what, at) in [
+            (ids[0].to_string(), 0),
+            (ids[1].short(), 1),
+            (ids[1].short()[4..].to_owned(), 1),
+            ("@".into(), 2),
+            ("@running".into(), 2),
+            ("@failed".into(), 1),
+            ("r0.yml".into(), 0),
+            ("r0".into(), 0),
+        ] {
+            assert_eq!(shelf.find(&what).unwrap().id, ids[at], "{what}");
+        }
+        for (what, code) in
+            [("zzzz", "E0102"), ("@nobody", "E0102"), (&ids[0].to_string()[..8], "E0103"), ("02", "E0102")]
+        {
+            let failure = shelf.find(what).unwrap_err();
+            assert_eq!((failure.problems[0].code, failure.exit), (code, Exit::NO_INPUT), "{what}");
+        }
+    }
+}

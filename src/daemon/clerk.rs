@@ -1,0 +1,270 @@
+//! The thread that owns the repository and the folders of runs: takes, commits, brings the branch up to date. Its jobs
+//! come one after the other, so that no taking falls between a commit and the index; recording goes before taking.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, select_biased};
+
+use crate::daemon::book::Book;
+use crate::daemon::clock::Clock;
+use crate::daemon::library::{Library, LibraryError, Signature, Source};
+use crate::daemon::scribe::Scribe;
+use crate::diagnostic::Diagnostic;
+use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
+use crate::event::Event;
+use crate::repo::{
+    Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord, TakenPath,
+};
+use crate::request::RunId;
+use crate::runs::Runs;
+use crate::status::Status;
+
+/// What the main loop may have in the queue: the engine takes at most 64 files at once, and asks for one commit and one
+/// fetch at a time; the rest is room for people's questions.
+pub const JOBS: usize = 256;
+
+/// Work for the clerk.
+pub enum Job {
+    /// Look at a file in the inbox.
+    Take(OsString),
+    /// Record these.
+    Commit(Vec<RunId>),
+    /// The remote was asked: follow it.
+    Integrate(Result<FetchOutcome, FetchError>),
+    /// Read handlers and schemas again where they changed.
+    Reload,
+    /// How a run ended that is not in the book.
+    Recorded(RunId, Sender<Option<Status>>),
+}
+
+/// The handlers and schemas in force, for whoever starts a run.
+pub type Shelf = Arc<Mutex<Arc<Library>>>;
+
+/// The clerk's desk.
+pub struct Clerk {
+    pub(super) repo: Repo,
+    pub(super) runs: Runs,
+    pub(super) book: Book,
+    pub(super) scribe: Arc<Scribe>,
+    pub(super) clock: Clock,
+    pub(super) host: String,
+    pub(super) root: PathBuf,
+    pub(super) shelf: Shelf,
+    pub(super) source: Source,
+    pub(super) signature: Signature,
+    pub(super) to_engine: Sender<Input>,
+}
+
+impl Clerk {
+    /// Works until both queues are closed.
+    pub fn work(mut self, records: &Receiver<Job>, takes: &Receiver<Job>) {
+        loop {
+            // Recording first: a long inbox must not keep results from becoming final.
+            let job = select_biased! {
+                recv(records) -> job => job,
+                recv(takes) -> job => job,
+            };
+            let Ok(job) = job else { return };
+            if let Some(input) = self.perform(job)
+                && self.to_engine.send(input).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, job: Job) -> Option<Input> {
+        match job {
+            Job::Take(name) => {
+                self.reload();
+                let report = self.take(&name);
+                Some(Input::Took(name, report))
+            }
+            Job::Commit(ids) => Some(Input::Committed(self.commit(ids))),
+            Job::Integrate(fetched) => {
+                let report = self.integrate(fetched);
+                self.reload();
+                Some(Input::Fetched(report))
+            }
+            Job::Reload => {
+                self.reload();
+                None
+            }
+            Job::Recorded(id, reply) => {
+                let bytes = self.repo.status_of(id).ok().flatten();
+                let _ = reply.send(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+                None
+            }
+        }
+    }
+
+    /// The handlers and schemas in force.
+    pub(super) fn library(&self) -> Arc<Library> {
+        Arc::clone(&self.shelf.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A fresh id of now.
+    pub(super) fn fresh_id(&self) -> RunId {
+        let mut random = [0; 10];
+        random.fill_with(|| fastrand::u8(..));
+        RunId::new(self.clock.wall(), random)
+    }
+
+    /// The owner of a file in the inbox, by name.
+    pub(super) fn owner(&self, name: &OsStr) -> Option<String> {
+        let meta = self.root.join("requests").join(name).symlink_metadata().ok()?;
+        let user = nix::unistd::User::from_uid(meta.uid().into()).ok().flatten();
+        Some(user.map_or_else(|| meta.uid().to_string(), |user| user.name))
+    }
+
+    /// Reads handlers and schemas again where they changed; broken ones are told and change nothing.
+    fn reload(&mut self) {
+        let signature = match self.source.signature(&self.repo) {
+            Ok(signature) if signature == self.signature => return,
+            Ok(signature) => signature,
+            Err(error) => return self.broken(&error),
+        };
+        match self.source.load(&self.repo) {
+            Ok(library) => {
+                let event = Event::RouterLoaded { kinds: library.table.entries().count(), commit: library.commit.clone() };
+                *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = library;
+                self.scribe.emit(event);
+            }
+            Err(error) => self.broken(&error),
+        }
+        self.signature = signature;
+    }
+
+    fn broken(&self, error: &LibraryError) {
+        let problems = error.problems();
+        let message = problems.first().map_or_else(|| error.to_string(), |problem| problem.message.clone());
+        self.scribe.emit(Event::RouterBroken { message });
+        problems.iter().for_each(|problem| self.scribe.warn(problem));
+    }
+
+    fn commit(&self, ids: Vec<RunId>) -> CommitReport {
+        let records: Vec<RunRecord> = ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
+        match self.repo.commit(&records) {
+            Ok(committed) => CommitReport::Done { ids, commit: committed.oid.to_string() },
+            Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
+        }
+    }
+
+    fn record(&self, page: &crate::daemon::book::Page) -> RunRecord {
+        let status = &page.status;
+        let id = status.id;
+        let mut files = vec![RecordFile {
+            path: format!("processed/{id}/status.json"),
+            content: Content::Bytes(status.to_bytes()),
+        }];
+        for path in [format!("processed/{id}/request.yml"), format!("logs/{id}.log"), format!("logs/{id}.jsonl")] {
+            let on_disk = self.root.join(&path);
+            if on_disk.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+                files.push(RecordFile { path, content: Content::File(on_disk) });
+            }
+        }
+        RunRecord {
+            id,
+            name: status.request.clone(),
+            rc: status.rc.unwrap_or_default(),
+            kind: status.kind.clone(),
+            resource: status.resource.clone(),
+            state: status.status,
+            duration: status.duration(),
+            request: page.taken.clone(),
+            files,
+        }
+    }
+
+    fn taken_paths(&self) -> Vec<TakenPath> {
+        let taken = self.book.taken().into_iter().filter_map(|(name, taken)| {
+            Some(TakenPath { name: name.into_string().ok()?, oid: taken.oid })
+        });
+        taken.collect()
+    }
+
+    fn integrate(&self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
+        // The index is mended here where a commit found it locked.
+        let mended = self.repo.mend_index();
+        if let Err(error) = mended {
+            self.scribe.warn(&error.diagnostic());
+        }
+        let commits = match fetched {
+            Err(error) => return FetchReport::Failed { message: error.diagnostic().message },
+            Ok(FetchOutcome::NoRemote) => return FetchReport::NoRemote,
+            Ok(FetchOutcome::Fetched { new_commits, .. }) => new_commits,
+        };
+        self.follow(commits).unwrap_or_else(|error| FetchReport::Failed { message: error.to_string() })
+    }
+
+    fn follow(&self, commits: usize) -> Result<FetchReport, RepoError> {
+        let integrated = self.repo.integrate(&self.taken_paths())?;
+        let ahead = !self.repo.unpublished()?.is_empty();
+        let (from, to, elsewhere) = match integrated {
+            Integrated::Unchanged => (None, None, Vec::new()),
+            Integrated::FastForwarded { from, to, elsewhere, left_out } => {
+                self.left_out(&left_out);
+                (from, Some(to), elsewhere)
+            }
+            Integrated::Replayed { from, to, elsewhere, left_out, .. } => {
+                self.left_out(&left_out);
+                (Some(from), Some(to), elsewhere)
+            }
+            Integrated::Diverged { local, remote } => return Ok(diverged(local, remote)),
+            Integrated::Blocked(blocked) => {
+                return Ok(FetchReport::Blocked { detail: blocked.diagnostic().message, ahead });
+            }
+        };
+        let tip = match to {
+            Some(to) => Some(to),
+            None => self.repo.tip()?,
+        };
+        Ok(FetchReport::Done {
+            commit: tip.map_or_else(String::new, |tip| tip.to_string()),
+            commits,
+            ahead,
+            withdrawn: self.withdrawn(from, to)?,
+            second: second(&elsewhere),
+        })
+    }
+
+    fn left_out(&self, paths: &[String]) {
+        if !paths.is_empty() {
+            let list = paths.join(", ");
+            self.scribe.warn(&Diagnostic::new("E0515", format!("no work tree can hold {list}: left in the commit only")));
+        }
+    }
+
+    fn withdrawn(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<Withdrawal>, RepoError> {
+        let (Some(from), Some(to)) = (from, to) else { return Ok(Vec::new()) };
+        let taken = self.taken_paths();
+        let names: Vec<&str> = taken.iter().map(|taken| taken.name.as_str()).collect();
+        let gone = self.repo.withdrawn(from, to, &names)?;
+        let gone = gone.into_iter().filter(|gone| !gone.recorded).map(|gone| Withdrawal {
+            name: OsStr::from_bytes(gone.name.as_bytes()).to_owned(),
+            commit: gone.commit.to_string(),
+            author: gone.author.name.unwrap_or_else(|| "somebody".to_owned()),
+        });
+        Ok(gone.collect())
+    }
+}
+
+fn diverged(local: Option<Oid>, remote: Option<Oid>) -> FetchReport {
+    let show = |oid: Option<Oid>| oid.map_or_else(|| "nothing".to_owned(), |oid| oid.to_string());
+    let (local, remote) = (show(local), show(remote));
+    let message = format!("the remote branch was rewritten: local {local}, remote {remote}; no request will be taken");
+    FetchReport::Diverged { local, remote, message }
+}
+
+fn second(elsewhere: &[Elsewhere]) -> Option<String> {
+    elsewhere.first().map(|first| match first {
+        Elsewhere::Run { id } => format!("another dispatcher recorded run {id} on this branch too"),
+        Elsewhere::Request { name, .. } => {
+            format!("another dispatcher recorded `{}` on this branch too", crate::text::line(name))
+        }
+    })
+}

@@ -1,0 +1,227 @@
+//! What becomes of one file in the inbox: looked at, understood or not, taken, or left where it is.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use crate::daemon::book::Page;
+use crate::daemon::clerk::Clerk;
+use crate::daemon::library::Library;
+use crate::diagnostic::{Diagnostic, Rejection, status_error};
+use crate::engine::{Order, RetryOn, TakeReport, Verdict};
+use crate::event::Event;
+use crate::inbox::{Odd, Stamp};
+use crate::repo::TakenRequest;
+use crate::request::{Request, RunId};
+use crate::router::{OnCrash, Routed, RetryOn as Rule};
+use crate::runs::{RunsError, Taken};
+use crate::schema;
+use crate::status::{RequestedBy, State, Status};
+use crate::text;
+
+/// A request that was understood, and where it goes.
+pub struct Understood {
+    /// What is asked for.
+    pub request: Request,
+    /// Where it goes.
+    pub routed: Arc<Routed>,
+}
+
+/// Reads a request as the library understands it.
+///
+/// # Errors
+/// The rejection with all problems.
+pub fn understand(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
+    let request = schema::parse(bytes, file, &library.schemas, &library.table)?;
+    let routed = library.table.route(&request)?;
+    let needs = routed.route.needs();
+    if !needs.is_empty() {
+        let what = needs.iter().map(|need| format!("`{need}`")).collect::<Vec<_>>().join(", ");
+        let problem = Diagnostic::new("E0602", format!("handler `{}` asks for {what}, which cannot be given", request.kind))
+            .note("it was not run with less")
+            .help("handlers/index.yml: leave it out, or wait for a version that can hold it");
+        return Err(Rejection::one(78, problem));
+    }
+    Ok(Understood { request, routed: Arc::new(routed) })
+}
+
+/// What the engine must know.
+#[must_use]
+pub fn order(page: &Page, understood: &Understood) -> Order {
+    let route = &understood.routed.route;
+    let on = route.retry.on.iter().map(|rule| match *rule {
+        Rule::Code(code) => RetryOn::Exit(i32::from(code)),
+        Rule::Failed => RetryOn::State(State::Failed),
+        Rule::TimedOut => RetryOn::State(State::TimedOut),
+        Rule::OutOfMemory => RetryOn::State(State::OutOfMemory),
+    });
+    Order {
+        id: page.status.id,
+        name: page.name.clone(),
+        kind: understood.request.kind.clone(),
+        resource: understood.routed.resource.clone(),
+        priority: understood.request.priority,
+        queued_at: page.status.queued_at,
+        expires_at: understood.request.expires_at,
+        max_queue_age: route.max_queue_age,
+        attempts: route.retry.attempts,
+        backoff: route.retry.backoff,
+        retry_on: on.collect(),
+        rerun: route.on_crash == OnCrash::Rerun,
+    }
+}
+
+/// The verdict on a request that is not understood.
+#[must_use]
+pub fn rejected(rejection: &Rejection, file: &str) -> Verdict {
+    let mut message: String = rejection.problems.iter().map(Diagnostic::render).collect();
+    let count = rejection.problems.len();
+    let noun = if count == 1 { "problem" } else { "problems" };
+    message.push_str(&format!("error: {count} {noun} in {}, nothing was run\n", text::line(file)));
+    let mut verdict = Verdict::plain(State::Rejected, rejection.rc, 0);
+    verdict.error = status_error(&rejection.problems);
+    verdict.message = Some(message);
+    verdict
+}
+
+impl Clerk {
+    /// Looks at `requests/<name>` and takes it where it is due.
+    pub(super) fn take(&mut self, name: &OsStr) -> TakeReport {
+        let peeked = match self.runs.peek(name) {
+            Ok(peeked) => peeked,
+            // It is offered again once it stands still.
+            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(RunsError::Odd(_, odd)) => return self.take_odd(name, odd),
+            Err(error) => return TakeReport::Failed(error.to_string()),
+        };
+        self.take_bytes(name, &peeked.bytes, &peeked.stamp).unwrap_or_else(TakeReport::Failed)
+    }
+
+    fn take_bytes(&mut self, name: &OsStr, bytes: &[u8], stamp: &Stamp) -> Result<TakeReport, String> {
+        let shown = text::bytes(name.as_bytes());
+        let file = format!("requests/{shown}");
+        let utf8 = name.to_str().map(|name| format!("requests/{name}"));
+        let taken = utf8.as_ref().map(|path| TakenRequest::of(path.clone(), bytes)).transpose();
+        let taken = taken.map_err(|error| error.to_string())?;
+        let tracked = match &utf8 {
+            Some(path) => self.repo.holds(path, bytes).map_err(|error| error.to_string())?,
+            None => false,
+        };
+        if let Some(twin) = taken.as_ref().filter(|_| tracked).and_then(|taken| self.book.same_request(name, taken)) {
+            // The checkout gave back what was taken from it.
+            self.runs.put_back(name, twin).map_err(|error| error.to_string())?;
+            return Ok(TakeReport::Nothing);
+        }
+        let library = self.library();
+        let understood = understand(&library, bytes, &file);
+        let wall = self.clock.wall();
+        if let Ok(Understood { request, .. }) = &understood
+            && let Some(until) = request.not_before.filter(|&until| until > wall)
+        {
+            let kind = request.kind.clone();
+            self.scribe.emit(Event::Scheduled { req: shown, kind, not_before: until });
+            return Ok(TakeReport::Scheduled { until });
+        }
+        let first = understood.as_ref().ok().and_then(|understood| understood.request.id);
+        let known = first.map(|id| self.known(id).map(|known| (id, known))).transpose()?;
+        let (id, fate) = match (understood, known) {
+            (Err(rejection), _) => (self.fresh_id(), Err(rejected(&rejection, &file))),
+            (Ok(understood), None) => (self.fresh_id(), Ok(understood)),
+            (Ok(understood), Some((id, None))) => (id, Ok(understood)),
+            (Ok(_), Some((id, Some(before)))) if before == bytes => (self.fresh_id(), Err(duplicate(id))),
+            (Ok(_), Some((id, Some(_)))) => (self.fresh_id(), Err(other_bytes(id, &file))),
+        };
+        let by = self.requested_by(utf8.as_deref().filter(|_| tracked), name, bytes)?;
+        let mut status = Status::taken(id, shown, wall, self.host.clone(), by.clone());
+        if let Ok(understood) = &fate {
+            status.kind = Some(understood.request.kind.clone());
+            status.resource = Some(understood.routed.resource.clone());
+            status.reason.clone_from(&understood.request.reason);
+        }
+        match self.runs.take(name, &status, Some(stamp)) {
+            Ok(Taken::Request(now)) if now == bytes => {}
+            Ok(_) => return Err(format!("`{file}` changed while it was taken")),
+            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return Ok(TakeReport::Nothing),
+            Err(error) => return Err(error.to_string()),
+        }
+        let mut page = Page::new(name.to_owned(), status);
+        page.taken = taken;
+        page.tracked = tracked;
+        Ok(self.report(page, fate, by, first))
+    }
+
+    /// Opens the page of a taken request and says what is to follow.
+    fn report(&self, mut page: Page, fate: Result<Understood, Verdict>, by: RequestedBy, of: Option<RunId>) -> TakeReport {
+        let report = match fate {
+            Ok(understood) => {
+                let order = Box::new(order(&page, &understood));
+                let reason = understood.request.reason.clone();
+                let dry_run = understood.request.dry_run;
+                page.request = Some(understood.request);
+                page.routed = Some(understood.routed);
+                TakeReport::Accepted { order, by: by.name, reason, dry_run }
+            }
+            Err(verdict) => {
+                let run = page.run_ref();
+                if let (State::Duplicate, Some(of)) = (verdict.state, of) {
+                    let (status, rc) = (verdict.state, verdict.rc);
+                    self.scribe.emit(Event::Duplicate { run: run.clone(), status, rc, of });
+                }
+                TakeReport::Settled { run, verdict: Box::new(verdict) }
+            }
+        };
+        self.book.insert(page);
+        report
+    }
+
+    /// Takes what can never be a request: set aside and rejected.
+    fn take_odd(&mut self, name: &OsStr, odd: Odd) -> TakeReport {
+        let by = RequestedBy { name: self.owner(name), ..RequestedBy::default() };
+        let status = Status::taken(self.fresh_id(), text::bytes(name.as_bytes()), self.clock.wall(), self.host.clone(), by);
+        let mut problem = odd.problem(name);
+        let mut page = Page::new(name.to_owned(), status);
+        match self.runs.take(name, &page.status, None) {
+            Ok(Taken::Aside { path, .. }) => problem = problem.note(format!("set aside as {}", path.display())),
+            // It has become a regular file meanwhile: its bytes are kept, and it is rejected all the same.
+            Ok(Taken::Request(bytes)) => {
+                let path = name.to_str().map(|name| format!("requests/{name}"));
+                page.taken = path.and_then(|path| TakenRequest::of(path, &bytes).ok());
+            }
+            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(error) => return TakeReport::Failed(error.to_string()),
+        }
+        let file = format!("requests/{}", page.status.request);
+        let verdict = rejected(&Rejection::one(65, problem), &file);
+        self.report(page, Err(verdict), RequestedBy::default(), None)
+    }
+
+    /// The bytes with which an id was asked before; the inner `None` where it never was.
+    fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        if self.book.has(id) || self.runs.folder(id).exists() {
+            return Ok(Some(self.runs.request_bytes(id).map_err(|e| text(&e))?.unwrap_or_default()));
+        }
+        if !self.repo.is_recorded(id).map_err(|e| text(&e))? {
+            return Ok(None);
+        }
+        let path = format!("processed/{id}/request.yml");
+        Ok(Some(self.repo.file(&path).map_err(|e| text(&e))?.unwrap_or_default()))
+    }
+
+    fn requested_by(&self, tracked: Option<&str>, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {
+        match tracked {
+            Some(path) => self.repo.requested_by(path, bytes).map_err(|error| error.to_string()),
+            None => Ok(RequestedBy { name: self.owner(name), ..RequestedBy::default() }),
+        }
+    }
+}
+
+fn duplicate(of: RunId) -> Verdict {
+    Verdict::plain(State::Duplicate, 0, 0).because(format!("asked before as {of}"))
+}
+
+fn other_bytes(id: RunId, file: &str) -> Verdict {
+    let problem = Diagnostic::new("E0106", format!("id `{id}` was asked before with other bytes"))
+        .help(format!("dispatcher show {id}     a new request needs a new id, or none"));
+    rejected(&Rejection::one(65, problem), file)
+}

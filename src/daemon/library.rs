@@ -1,0 +1,274 @@
+//! The handlers and schemas in force: HEAD's files, overlaid with edited and untracked working files, read together and
+//! copied to a folder that the handlers' user can read and not change. Read again when any of them changes; a broken
+//! edit keeps the last good ones.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::diagnostic::Diagnostic;
+use crate::repo::{Repo, RepoError};
+use crate::router::{ExtraFolder, Folder, HandlerFile, HandlerSource, Table};
+use crate::schema::Schemas;
+use crate::status::HandlerUsed;
+
+/// Files of more than this in total are no handlers but data that belongs elsewhere.
+const MOST: u64 = 256 << 20;
+
+/// Handlers and schemas as they were at one moment.
+pub struct Library {
+    /// Kind -> handler, resource, limits.
+    pub table: Table,
+    /// Of the params.
+    pub schemas: Schemas,
+    /// The commit that they are from, where there is one.
+    pub commit: Option<String>,
+    used: BTreeMap<String, HandlerUsed>,
+    staged: PathBuf,
+}
+
+impl Library {
+    /// The staged executable of a handler, and what `status.json` says of it.
+    #[must_use]
+    pub fn program(&self, source: &HandlerSource) -> Option<(PathBuf, HandlerUsed)> {
+        let place = place_of(source);
+        let used = self.used.get(&place)?;
+        Some((self.staged.join(&place), used.clone()))
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        // Nothing runs from it any more: whoever starts a handler keeps the library until it has ended.
+        let _ = fs::remove_dir_all(&self.staged);
+    }
+}
+
+fn place_of(source: &HandlerSource) -> String {
+    match &source.folder {
+        Folder::Builtin => format!("handlers/{}", source.path),
+        Folder::Extra(folder) => format!("{}/{}", extra_name(folder), source.path),
+    }
+}
+
+fn extra_name(folder: &Path) -> String {
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    format!("extra-{}", hex(&digest[..6]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One file that is to be staged.
+struct Piece {
+    bytes: Vec<u8>,
+    executable: bool,
+    dirty: bool,
+}
+
+/// Where handlers and schemas come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Of the repository.
+    pub root: PathBuf,
+    /// `DISPATCHER_HANDLERS`.
+    pub extra: Vec<PathBuf>,
+    /// In the local state; each library gets a folder of its own in it.
+    pub staging: PathBuf,
+}
+
+/// Why there is no new library.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The files are wrong: all of their problems.
+    #[error("handlers or schemas are broken")]
+    Broken(Vec<Diagnostic>),
+    /// Git did not give them.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The disk did not give or keep them.
+    #[error("failed to {0}: {1}")]
+    Io(String, io::Error),
+}
+
+impl LibraryError {
+    /// What a person reads.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Broken(problems) => problems.clone(),
+            Self::Repo(error) => vec![error.diagnostic()],
+            Self::Io(..) => vec![Diagnostic::new("E0704", self.to_string())],
+        }
+    }
+}
+
+/// What the files looked like: equal while nothing has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature(Vec<String>);
+
+impl Source {
+    /// What the files look like now; cheap.
+    ///
+    /// # Errors
+    /// Where git or the disk cannot be read.
+    pub fn signature(&self, repo: &Repo) -> Result<Signature, LibraryError> {
+        let mut parts = Vec::new();
+        if let Some(tip) = repo.tip()? {
+            for folder in ["handlers", "schema"] {
+                let files = repo.read_folder(tip, folder)?;
+                parts.extend(files.iter().map(|f| format!("{folder} {:?} {} {}", f.path, f.oid, f.executable)));
+            }
+        }
+        let folders = [self.root.join("handlers"), self.root.join("schema")];
+        for folder in folders.iter().chain(&self.extra) {
+            for (path, meta) in walk(folder)? {
+                let stamp = (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+                parts.push(format!("{path} {stamp:?} {}", meta.mode()));
+            }
+        }
+        Ok(Signature(parts))
+    }
+
+    /// Reads, checks and stages everything.
+    ///
+    /// # Errors
+    /// `Broken` with every problem of the files; else where git or the disk fails.
+    pub fn load(&self, repo: &Repo) -> Result<Arc<Library>, LibraryError> {
+        let mut pieces = self.pieces(repo, "handlers")?;
+        let schema_pieces = self.pieces(repo, "schema")?;
+        let index = pieces.get("handlers/index.yml").map(|piece| piece.bytes.clone());
+        let mut extra = Vec::new();
+        for folder in &self.extra {
+            let name = extra_name(folder);
+            let mut found = BTreeMap::new();
+            overlay(folder, &name, &mut found, &|_, _| true)?;
+            extra.push(ExtraFolder { folder: folder.clone(), files: files_of(&found, &format!("{name}/")) });
+            pieces.extend(found);
+        }
+        let files = schema_pieces.into_iter().filter_map(|(path, piece)| {
+            Some((path.strip_prefix("schema/")?.to_owned(), piece.bytes))
+        });
+        let schemas = Schemas::load(&files.collect());
+        let schemas = schemas.map_err(LibraryError::Broken)?;
+        let table = Table::load(index.as_deref(), &files_of(&pieces, "handlers/"), &extra, schemas.clone());
+        let table = table.map_err(LibraryError::Broken)?;
+        let commit = repo.tip()?.map(|tip| tip.to_string());
+        let (staged, used) = self.stage(&pieces)?;
+        Ok(Arc::new(Library { table, schemas, commit, used, staged }))
+    }
+
+    /// HEAD's files of a folder, overlaid with those of the work tree that differ.
+    fn pieces(&self, repo: &Repo, folder: &str) -> Result<BTreeMap<String, Piece>, LibraryError> {
+        let mut pieces = BTreeMap::new();
+        let mut committed = BTreeMap::new();
+        if let Some(tip) = repo.tip()? {
+            for file in repo.read_folder(tip, folder)? {
+                let Ok(path) = String::from_utf8(file.path.clone()) else { continue };
+                if file.symlink {
+                    continue;
+                }
+                let bytes = repo.blob(file.oid)?;
+                committed.insert(format!("{folder}/{path}"), (bytes.clone(), file.executable));
+                let piece = Piece { bytes, executable: file.executable, dirty: false };
+                pieces.insert(format!("{folder}/{path}"), piece);
+            }
+        }
+        let differs = |path: &str, piece: &Piece| {
+            committed.get(path).is_none_or(|(bytes, executable)| *bytes != piece.bytes || *executable != piece.executable)
+        };
+        overlay(&self.root.join(folder), folder, &mut pieces, &differs)?;
+        Ok(pieces)
+    }
+
+    fn stage(&self, pieces: &BTreeMap<String, Piece>) -> Result<(PathBuf, BTreeMap<String, HandlerUsed>), LibraryError> {
+        let failed = |error| LibraryError::Io(format!("stage the handlers in `{}`", self.staging.display()), error);
+        let folder = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+        folder(&self.staging).map_err(failed)?;
+        let staged = tempfile::Builder::new().prefix("handlers-").tempdir_in(&self.staging).map_err(failed)?.keep();
+        fs::set_permissions(&staged, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        folder(&staged.join("handlers")).map_err(failed)?;
+        let mut used = BTreeMap::new();
+        for (path, piece) in pieces {
+            let to = staged.join(path);
+            if let Some(parent) = to.parent() {
+                folder(parent).map_err(failed)?;
+            }
+            let mode = if piece.executable { 0o755 } else { 0o644 };
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&to).map_err(failed)?;
+            io::Write::write_all(&mut file, &piece.bytes).map_err(failed)?;
+            let shown = path.strip_prefix("handlers/").unwrap_or(path).to_owned();
+            let sha256 = hex(&Sha256::digest(&piece.bytes));
+            used.insert(path.clone(), HandlerUsed { file: shown, sha256, dirty: piece.dirty });
+        }
+        Ok((staged, used))
+    }
+}
+
+fn files_of(pieces: &BTreeMap<String, Piece>, prefix: &str) -> Vec<HandlerFile> {
+    let files = pieces.iter().filter_map(|(path, piece)| {
+        Some(HandlerFile { path: path.strip_prefix(prefix)?.to_owned(), executable: piece.executable })
+    });
+    files.collect()
+}
+
+/// Adds the regular files below `folder` that `wanted` wants, under `name`.
+fn overlay(
+    folder: &Path,
+    name: &str,
+    pieces: &mut BTreeMap<String, Piece>,
+    wanted: &dyn Fn(&str, &Piece) -> bool,
+) -> Result<(), LibraryError> {
+    let mut total = 0;
+    for (path, meta) in walk(folder)? {
+        total += meta.size();
+        if total > MOST {
+            let error = io::Error::other(format!("more than {} bytes lie in it", MOST));
+            return Err(LibraryError::Io(format!("read `{}`", folder.display()), error));
+        }
+        let from = folder.join(&path);
+        let bytes = match fs::read(&from) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(LibraryError::Io(format!("read `{}`", from.display()), error)),
+        };
+        let executable = meta.mode() & 0o111 != 0;
+        let key = format!("{name}/{path}");
+        let piece = Piece { bytes, executable, dirty: true };
+        if wanted(&key, &piece) {
+            pieces.insert(key, piece);
+        }
+    }
+    Ok(())
+}
+
+/// Every regular file below `folder` with its path relative to it, in order; symlinks and strange names are left out.
+fn walk(folder: &Path) -> Result<Vec<(String, fs::Metadata)>, LibraryError> {
+    let mut found = Vec::new();
+    let mut left = vec![PathBuf::new()];
+    while let Some(inner) = left.pop() {
+        let here = folder.join(&inner);
+        let entries = match fs::read_dir(&here) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(LibraryError::Io(format!("read `{}`", here.display()), error)),
+        };
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+            let path = inner.join(entry.file_name());
+            match path.to_str() {
+                Some(_) if meta.is_dir() => left.push(path),
+                Some(text) if meta.is_file() => found.push((text.to_owned(), meta)),
+                _ => {}
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}

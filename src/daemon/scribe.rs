@@ -1,0 +1,50 @@
+//! Writes what happened: to the event streams and, for people, to the daemon's own log and the terminal.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::console::Console;
+use crate::daemon::clock::Clock;
+use crate::diagnostic::Diagnostic;
+use crate::event::{Entry, Event};
+use crate::journal::Journal;
+
+/// The one writer of events. Shared by reference between threads.
+pub struct Scribe {
+    journal: Journal,
+    console: Mutex<Console>,
+    clock: Clock,
+}
+
+impl Scribe {
+    /// Writes to these.
+    #[must_use]
+    pub const fn new(journal: Journal, console: Console, clock: Clock) -> Self {
+        Self { journal, console: Mutex::new(console), clock }
+    }
+
+    /// Writes an event everywhere.
+    pub fn emit(&self, event: Event) {
+        let entry = self.journal.write(self.clock.wall(), event);
+        self.show(&entry);
+    }
+
+    /// Writes a run's end to its own events only: it is not final yet.
+    pub fn emit_final(&self, event: Event) -> Entry {
+        self.journal.write_run_final(self.clock.wall(), event)
+    }
+
+    /// It is final now.
+    pub fn announce(&self, entry: Entry) {
+        let entry = self.journal.announce(entry);
+        self.show(&entry);
+    }
+
+    /// Says something that is no event: a warning about the inbox or the table.
+    pub fn warn(&self, problem: &Diagnostic) {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner).warn(self.clock.wall(), problem);
+    }
+
+    fn show(&self, entry: &Entry) {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner).show(entry);
+    }
+}

@@ -1,0 +1,79 @@
+//! Where the news of a running attempt goes: its status, its log, the event streams. Runs on the worker's thread, so a
+//! handler's output never crosses the engine's channels.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::daemon::book::{Book, Page};
+use crate::daemon::clock::Clock;
+use crate::daemon::scribe::Scribe;
+use crate::event::Event;
+use crate::executor::Sink;
+use crate::request::RunId;
+use crate::router::OnCrash;
+use crate::runs::Runs;
+use crate::status::State;
+
+/// Writes what a running attempt says.
+pub struct Recorder {
+    /// The runs' pages.
+    pub book: Book,
+    /// The runs' folders.
+    pub runs: Runs,
+    /// The event streams.
+    pub scribe: Arc<Scribe>,
+    /// For the status.
+    pub clock: Clock,
+}
+
+impl Sink for Recorder {
+    fn starting(&self, id: RunId, attempt: u32) -> Result<(), String> {
+        let wall = self.clock.wall();
+        let write = |page: &mut Page| {
+            page.status.status = State::Running;
+            page.status.attempt = attempt;
+            page.status.started_at = Some(wall);
+            // Once this is durable, the handler counts as started for ever.
+            let once = page.routed.as_ref().is_some_and(|routed| routed.route.on_crash == OnCrash::Fail);
+            self.runs.write_status(&page.status, once).map_err(|error| error.to_string())
+        };
+        self.book.with(id, write).unwrap_or_else(|| Err("the run is not known any more".to_owned()))
+    }
+
+    fn started(&self, id: RunId, user: &str) {
+        let events = self.book.with(id, |page| {
+            let acquired = Event::LockAcquired { run: page.run_ref(), waited_ms: page.waited_ms };
+            let handler = page.status.handler.as_ref();
+            let timeout = page.routed.as_ref().map_or(0, |routed| routed.timeout.as_millis());
+            let started = Event::RunStarted {
+                run: page.run_ref(),
+                attempt: page.status.attempt,
+                handler: handler.map_or_else(String::new, |handler| handler.file.clone()),
+                dirty: handler.is_some_and(|handler| handler.dirty),
+                user: user.to_owned(),
+                timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+            };
+            [acquired, started]
+        });
+        events.into_iter().flatten().for_each(|event| self.scribe.emit(event));
+    }
+
+    fn output(&self, id: RunId, bytes: &[u8]) {
+        let event = self.book.with(id, |page| {
+            let log = page.log.as_mut()?;
+            let before = log.offset();
+            log.output(bytes);
+            let told = page.meter.add(log.offset() - before, Instant::now())?;
+            Some(Event::Output { run: page.run_ref(), bytes: told })
+        });
+        if let Some(event) = event.flatten() {
+            self.scribe.emit(event);
+        }
+    }
+
+    fn progress(&self, id: RunId, step: &str, done: Option<u64>, total: Option<u64>) {
+        if let Some(run) = self.book.with(id, |page| page.run_ref()) {
+            self.scribe.emit(Event::Progress { run, step: step.to_owned(), done, total });
+        }
+    }
+}

@@ -1,3 +1,13 @@
 //! The `dispatcher` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use dispatcher::launcher;
+
+fn main() -> ExitCode {
+    // Before anything else: the launcher must stay a process of one thread.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == launcher::ENTRY) {
+        return launcher::entry();
+    }
+    ExitCode::SUCCESS
+}

@@ -1,1 +1,0 @@
-//! The pool of named worker threads that carry runs out.

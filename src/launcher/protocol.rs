@@ -1,0 +1,161 @@
+//! What daemon, launcher and supervisors say to each other. Plain data; both ends are the same program.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a launcher is told once, at its start, by the host's configuration. Never by a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// The program to exec as launcher; the running one where absent.
+    pub exe: Option<PathBuf>,
+    /// User name or number for handlers. Absent: `nobody` where users can be switched, else the dispatcher's own.
+    pub user: Option<String>,
+    /// Whether handlers may run as root (without capabilities).
+    pub allow_root: bool,
+    /// Folder of the locks; made where it is missing.
+    pub lock_dir: PathBuf,
+}
+
+/// The user that handlers run as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its name, or the number where it has none.
+    pub name: String,
+    /// Numeric user.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+    /// Not the dispatcher's own: the leader switches.
+    pub switch: bool,
+}
+
+/// The launcher's first words.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Hello {
+    Ready(User),
+    Refused(String),
+}
+
+/// Asks the launcher for a supervisor. Beside it: the spec as a memory file, the control socket, the output pipe.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Fork {
+    /// File name in the lock folder.
+    pub lock: String,
+}
+
+/// What the tree of a run is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boxes {
+    /// From `Go` to TERM.
+    pub timeout: Duration,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// Resident bytes of the whole tree.
+    pub memory: Option<u64>,
+    /// Tasks (processes and threads) of the whole tree.
+    pub pids: Option<u64>,
+}
+
+/// One run, as its supervisor gets it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// File name in the lock folder.
+    pub lock: String,
+    /// Absolute path.
+    pub program: PathBuf,
+    /// Without the program's own name.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working folder.
+    pub cwd: PathBuf,
+    /// Its limits.
+    pub boxes: Boxes,
+}
+
+/// Worker to supervisor. A closed socket means: kill the tree at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Open the gate.
+    Go,
+    /// TERM to the tree, KILL after the grace time.
+    Terminate,
+    /// KILL to the tree.
+    Kill,
+}
+
+/// Where a start failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// In the launcher or the supervisor: opening the lock file, reading the spec, forking.
+    Fork,
+    /// Session, descriptors, signals, limits.
+    Prepare,
+    /// Switching to the run's user.
+    User,
+    /// Giving up privileges, or proving it.
+    Privileges,
+    /// Entering the working folder.
+    Folder,
+    /// Told to stop before the gate was opened.
+    Gate,
+    /// `execve`.
+    Exec,
+}
+
+/// Why the tree was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// The leader ended by itself.
+    Own,
+    /// Time box.
+    TimedOut,
+    /// Memory box.
+    OutOfMemory,
+    /// Process box.
+    TooManyProcesses,
+    /// By an [`Order`].
+    Terminated,
+}
+
+/// Supervisor to worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// Somebody else holds the resource's lock; nothing was started.
+    LockBusy,
+    /// The lock is held; the leader waits at the gate, all privileges given up.
+    Ready {
+        /// The leader.
+        pid: i32,
+    },
+    /// The handler runs.
+    Started,
+    /// It never ran; nothing of it is left and the lock is free.
+    Refused {
+        /// How far it came.
+        stage: Stage,
+        /// What the system said; 0 where it said nothing.
+        errno: i32,
+        /// Complete on its own.
+        message: String,
+        /// What to do next.
+        help: Option<String>,
+    },
+    /// The leader ended, nothing of the tree is left and the lock is free.
+    Exited {
+        /// Exit code of the leader.
+        code: Option<i32>,
+        /// Signal that ended the leader.
+        signal: Option<i32>,
+        /// User and system time of the tree.
+        cpu_ms: u64,
+        /// Largest resident size seen.
+        max_rss_bytes: u64,
+        /// Processes that were alive when the leader had ended by itself.
+        leaked_processes: u64,
+        /// What made it end.
+        why: Why,
+    },
+}

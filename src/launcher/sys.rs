@@ -1,0 +1,129 @@
+//! The system calls that neither `std` nor `nix` offers in a safe form. Each wrapper is safe to call as described.
+#![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::unistd::ForkResult;
+
+/// Forks. Only the launcher and its children call it: they have one thread each.
+pub(super) fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: the launcher never starts a thread, so no lock can be held by another one at this moment.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Ends the process at once: no destructors, no `atexit`.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: `_exit` takes any integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// A handle of a living process, so that a signal cannot hit another one with the same number.
+pub(super) fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: no pointers are passed; a result that is not negative is a new descriptor that nobody else owns.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
+        Ok(OwnedFd::from_raw_fd(i32::try_from(fd).map_err(|_| Errno::EBADF)?))
+    }
+}
+
+/// Sends `signal` to the process behind `pidfd`.
+pub(super) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> nix::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null `siginfo` is allowed and means what `kill` would fill in.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, none, 0) };
+    Errno::result(done).map(drop)
+}
+
+/// Closes every descriptor but 0 to 2 and `kept`. Only for a process that is about to exec or exit: owners of the
+/// others must not be used or dropped afterwards.
+pub(super) fn close_all_but(kept: [RawFd; 2]) -> nix::Result<()> {
+    let mut first = 3;
+    let [low, high] = [kept[0].min(kept[1]), kept[0].max(kept[1])].map(i32::unsigned_abs);
+    for last in [low - 1, high - 1, u32::MAX] {
+        if first <= last {
+            // SAFETY: no pointers are passed; the caller gives up all owners.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+        first = last.saturating_add(2);
+    }
+    Ok(())
+}
+
+/// Takes over descriptors that a message has just brought.
+pub(super) fn adopt(fds: Vec<RawFd>) -> Vec<OwnedFd> {
+    // SAFETY: the kernel made these numbers for this message; nobody else owns them.
+    fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+}
+
+/// What there is to take of this process's children.
+pub(super) enum Reaped {
+    /// One has ended, with its `wait` status. (`nix` knows no real-time signals and would lose such an end.)
+    Ended { pid: i32, status: i32 },
+    /// All that are left live.
+    AllAlive,
+    /// There is none.
+    NoChild,
+}
+
+/// Takes one child that has ended, without waiting.
+pub(super) fn reap() -> Reaped {
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to a local that outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            0 => return Reaped::AllAlive,
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return Reaped::NoChild,
+            pid => return Reaped::Ended { pid, status },
+        }
+    }
+}
+
+/// Gives every signal its default action and unblocks all.
+pub(super) fn reset_signals() -> nix::Result<()> {
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action runs no code of ours. KILL, STOP and libc's own two are refused, which is fine.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    SigSet::empty().thread_set_mask()
+}
+
+/// Ignores `signals` in this process.
+pub(super) fn ignore(signals: &[Signal]) -> nix::Result<()> {
+    for &one in signals {
+        // SAFETY: ignoring runs no code of ours.
+        unsafe { signal(one, SigHandler::SigIgn) }?;
+    }
+    Ok(())
+}
+
+/// Takes every capability out of the bounding set. Needs `CAP_SETPCAP`.
+pub(super) fn drop_bounding() -> nix::Result<()> {
+    for number in 0..64 {
+        // SAFETY: numbers only.
+        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) }) {
+            Ok(_) => {}
+            Err(Errno::EINVAL) if number > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the processor before all others where that is allowed: a tree is killed faster than it can fork.
+pub(super) fn hurry() {
+    // SAFETY: numbers only; a refusal changes nothing.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+}
+
+/// Replaces the process; returns only where that failed.
+pub(super) fn execve(program: &CString, argv: &[CString], env: &[CString]) -> Errno {
+    match nix::unistd::execve(program, argv, env) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}

@@ -1,0 +1,128 @@
+//! Follows `$DISPATCH_PROGRESS`: the last whole line is the run's shown step. Reads the file that was made beforehand,
+//! by its open handle, so that no link and no FIFO in its place is ever opened.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use crate::text;
+
+/// Most bytes that are looked at in one go; of more, the end.
+const WINDOW: u64 = 16 << 10;
+/// Longest step that is shown, in characters.
+const LONGEST: usize = 200;
+
+/// What a handler said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Safe to show, at most 200 characters.
+    pub text: String,
+    /// Of `3/7 evict`: 3.
+    pub done: Option<u64>,
+    /// Of `3/7 evict`: 7.
+    pub total: Option<u64>,
+}
+
+/// The file, and how far it has been read.
+#[derive(Debug)]
+pub struct Progress {
+    file: File,
+    /// Size and time of the last change that was seen.
+    seen: (u64, i64, i64),
+    last: Option<Step>,
+}
+
+impl Progress {
+    /// Follows `file` from now on, which is empty.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self { file, seen: (0, 0, 0), last: None }
+    }
+
+    /// The newest step, where it is another one than the last time.
+    pub fn poll(&mut self) -> Option<Step> {
+        let meta = self.file.metadata().ok()?;
+        let now = (meta.size(), meta.mtime(), meta.mtime_nsec());
+        if now == self.seen || now.0 == 0 {
+            self.seen = now;
+            return None;
+        }
+        self.seen = now;
+        let start = now.0.saturating_sub(WINDOW);
+        let mut bytes = vec![0; usize::try_from(now.0 - start).ok()?];
+        let length = self.file.read_at(&mut bytes, start).ok()?;
+        let step = last_step(&bytes[..length])?;
+        if self.last.as_ref() == Some(&step) {
+            return None;
+        }
+        self.last = Some(step.clone());
+        Some(step)
+    }
+}
+
+/// The last line that is whole and not blank.
+fn last_step(bytes: &[u8]) -> Option<Step> {
+    let whole = &bytes[..bytes.iter().rposition(|&b| b == b'\n')?];
+    let line = whole.split(|&b| b == b'\n').rev().find(|line| !line.trim_ascii().is_empty())?.trim_ascii();
+    // Before it is escaped, so that the work is bounded too.
+    let line = &line[..line.len().min(LONGEST * 4)];
+    let (counts, rest) = counts(line).map_or((None, line), |(done, total, rest)| (Some((done, total)), rest));
+    Some(Step {
+        text: text::bytes(rest).chars().take(LONGEST).collect(),
+        done: counts.map(|c| c.0),
+        total: counts.map(|c| c.1),
+    })
+}
+
+/// Splits `3/7 evict` into its parts.
+fn counts(line: &[u8]) -> Option<(u64, u64, &[u8])> {
+    let end = line.iter().position(|&b| b == b' ' || b == b'\t').unwrap_or(line.len());
+    let (done, total) = std::str::from_utf8(&line[..end]).ok()?.split_once('/')?;
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    Some((number(done)?, number(total)?, line[end..].trim_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, Write as _};
+
+    use super::*;
+
+    fn check(bytes: &[u8], expect: Option<(&str, Option<u64>, Option<u64>)>) {
+        let expect = expect.map(|(text, done, total)| Step { text: text.into(), done, total });
+        assert_eq!(last_step(bytes), expect, "{}", text::bytes(bytes));
+    }
+
+    #[test]
+    fn the_last_whole_line_counts() {
+        check(b"3/7 evict\n", Some(("evict", Some(3), Some(7))));
+        check(b"1/2 a\n2/2 b\n\n \n", Some(("b", Some(2), Some(2))));
+        check(b"1/2 a\n2/2 unfinished", Some(("a", Some(1), Some(2))));
+        check(b"unfinished", None);
+        check(b"draining\r\n", Some(("draining", None, None)));
+        check(b"5/9\n", Some(("", Some(5), Some(9))));
+        check(b"a/b c\n", Some(("a/b c", None, None)));
+        check(b"+1/2 x\n", Some(("+1/2 x", None, None)));
+        check(b"99999999999999999999/1 x\n", Some(("99999999999999999999/1 x", None, None)));
+        check(b"1/2 \x1b[31mred\xff\n", Some(("^[[31mred\\xFF", Some(1), Some(2))));
+        check(&[b"x".repeat(5_000), b"\n".to_vec()].concat(), Some((&"x".repeat(200), None, None)));
+    }
+
+    #[test]
+    fn every_change_is_seen_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut progress = Progress::new(file.try_clone().unwrap());
+        assert_eq!(progress.poll(), None);
+        file.write_all(b"1/2 a\n").unwrap();
+        assert_eq!(progress.poll().unwrap().done, Some(1));
+        assert_eq!(progress.poll(), None);
+        file.write_all(b"2/2 b\n").unwrap();
+        assert_eq!(progress.poll().unwrap().text, "b");
+        // `echo 1/9 again > file`
+        file.set_len(0).unwrap();
+        file.rewind().unwrap();
+        file.write_all(b"1/9 again\n").unwrap();
+        assert_eq!(progress.poll().unwrap().total, Some(9));
+        file.write_all(&b"y\n".repeat(1 << 20)).unwrap();
+        assert_eq!(progress.poll().unwrap().text, "y", "only the end of much is read");
+    }
+}

@@ -1,0 +1,147 @@
+//! The work folder of one attempt: `<work>/<id>.<attempt>/` with `cwd`, `home`, `tmp` and the files through which the
+//! handler and the dispatcher speak. It belongs to the run's user and is removed afterwards, whatever lies in it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::environment::{Files, environment};
+use super::plan::Plan;
+use super::progress::Progress;
+use super::{remove, result};
+use crate::diagnostic::Diagnostic;
+use crate::launcher::{Boxes, RunSpec, User};
+
+/// A work folder could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to make work folder `{path}`: {error}")]
+pub struct WorkError {
+    /// Of the folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// A run's work folder. [`WorkFolder::remove`] it; dropped alone it stays.
+#[derive(Debug)]
+pub struct WorkFolder {
+    path: PathBuf,
+    user: User,
+    progress: Progress,
+}
+
+impl WorkFolder {
+    /// Makes the folder of this attempt in `root`, which handlers can pass but not list. A folder of the same name is
+    /// what an earlier life left, and is removed first.
+    ///
+    /// # Errors
+    /// [`WorkError`] with the path.
+    pub fn create(root: &Path, plan: &Plan, user: &User) -> Result<Self, WorkError> {
+        let path = root.join(format!("{}.{}", plan.id, plan.attempt));
+        let wrap = |error| WorkError { path: path.clone(), error };
+        DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(wrap)?;
+        remove::remove(&path).map_err(wrap)?;
+        let progress = fill(&path, plan, user).map_err(wrap)?;
+        Ok(Self { path, user: user.clone(), progress })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the launcher needs to know of the attempt.
+    #[must_use]
+    pub fn spec(&self, plan: &Plan) -> RunSpec {
+        let at = |name| self.path.join(name);
+        let (home, tmp, request, params) = (at("home"), at("tmp"), at(REQUEST), at(PARAMS));
+        let (result, progress) = (at(RESULT), at(PROGRESS));
+        let files =
+            Files { home: &home, tmp: &tmp, request: &request, params: &params, result: &result, progress: &progress };
+        let limits = plan.limits;
+        RunSpec {
+            lock: plan.resource.lock_file(),
+            program: plan.program.clone(),
+            args: vec![request.to_string_lossy().into_owned()],
+            env: environment(plan, &files),
+            cwd: at("cwd"),
+            boxes: Boxes { timeout: limits.timeout, grace: limits.grace, memory: limits.memory, pids: limits.pids },
+        }
+    }
+
+    /// What the handler said of its progress.
+    pub fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    /// What the handler left as its result; `None` where it wrote nothing.
+    ///
+    /// # Errors
+    /// E0605 where it is no regular file of the handler's, too large, or no JSON object.
+    pub fn result(&self) -> Result<Option<Value>, Box<Diagnostic>> {
+        result::read_result(&self.path.join(RESULT), self.user.uid)
+    }
+
+    /// Removes the folder and all that is in it. Nothing of the run may be alive any more.
+    ///
+    /// # Errors
+    /// What could not be removed, by the system's words.
+    pub fn remove(self) -> io::Result<()> {
+        remove::remove(&self.path)
+    }
+}
+
+const REQUEST: &str = "request.yml";
+const PARAMS: &str = "params.json";
+const RESULT: &str = "result.json";
+const PROGRESS: &str = "progress";
+
+fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
+    let own = |path: &Path| match user.switch {
+        true => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
+        false => Ok(()),
+    };
+    let folder = |name: &str| {
+        let path = path.join(name);
+        DirBuilder::new().mode(0o700).create(&path).and_then(|()| own(&path))
+    };
+    let file = |name: &str, bytes: &[u8]| {
+        let path = path.join(name);
+        let mut file = File::options().write(true).read(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(bytes)?;
+        own(&path).map(|()| file)
+    };
+    // Everything is made before the folder becomes the user's: until then nobody else can reach into it.
+    DirBuilder::new().mode(0o700).create(path)?;
+    for name in ["cwd", "home", "tmp"] {
+        folder(name)?;
+    }
+    file(REQUEST, &plan.request)?;
+    file(PARAMS, &serde_json::to_vec(&plan.params)?)?;
+    file(RESULT, b"")?;
+    let progress = Progress::new(file(PROGRESS, b"")?);
+    own(path)?;
+    Ok(progress)
+}
+
+/// Removes every work folder that an earlier life left; how many.
+///
+/// # Errors
+/// Where the folder of work folders cannot be read, or one of them not be removed.
+pub fn clear(root: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e),
+    };
+    let mut removed = 0;
+    for entry in entries {
+        remove::remove(&entry?.path())?;
+        removed += 1;
+    }
+    Ok(removed)
+}

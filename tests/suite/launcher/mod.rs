@@ -1,0 +1,7 @@
+//! Handlers as real processes, through the executor and the launcher of the real program.
+
+mod boxes;
+mod crash;
+mod ends;
+mod sandbox;
+mod stage;

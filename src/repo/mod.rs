@@ -1,1 +1,52 @@
-//! The git repository: commits by tree edit, fetch, fast-forward, replay, push.
+//! The git repository: read the branch, commit results by tree edit, fetch, fast-forward, replay, push. Owns every
+//! access to git; refuses to run anything that comes from the repository's content (hooks, filters, attributes), to
+//! rewrite what other people made, and to write over what a person edited or staged.
+//!
+//! One thread owns a [`Repo`]; a second one opened on the same folder does the network verbs beside it.
+//!
+//! ```text
+//! remote ──fetch──▶ refs/remotes/R/B ──integrate──▶ refs/heads/B ──push──▶ remote
+//!                                                      ▲ commit
+//! refs/dispatcher/seen/R/B        the remote tip that was integrated or pushed last
+//! refs/dispatcher/overrule/R/B    the remote tip that a person ordered to be replaced
+//! refs/dispatcher/kept/<oid>      what left the local branch
+//! ```
+
+mod checkout;
+mod commit;
+mod error;
+mod fetch;
+mod forward;
+mod history;
+mod index;
+mod init;
+mod integrate;
+mod library;
+mod lock;
+mod obstacle;
+mod open;
+mod pack;
+mod push;
+mod read;
+mod refs;
+mod remote;
+mod replay;
+mod transport;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use checkout::CheckoutState;
+pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest};
+pub use error::RepoError;
+pub use fetch::{FetchError, FetchOutcome};
+pub use git2::Oid;
+pub use history::Withdrawn;
+pub use init::{NewFile, clone_path, init, init_bare};
+pub use integrate::{Elsewhere, Integrated, TakenPath};
+pub use obstacle::{Blocked, Why};
+pub use open::{Identity, OpenError, Repo, Settings};
+pub use push::{PushError, PushOutcome};
+pub use read::TreeFile;
+pub use remote::{Target, UrlError};

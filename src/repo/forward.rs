@@ -1,0 +1,182 @@
+//! Moving the branch, the work tree and the index from one commit to another: only the paths that differ, each by temp
+//! file and rename, so that a crash in between is finished by the next try.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::path::Path;
+
+use git2::Oid;
+
+use super::checkout::CheckoutState;
+use super::error::{Doing, RepoError};
+use super::index::{as_path, entry_of, is_sparse};
+use super::integrate::TakenPath;
+use super::obstacle::{Blocked, Survey, Why};
+use super::open::Repo;
+use super::refs::Move;
+use super::tree::{self, Change};
+use crate::text;
+
+/// About three seconds.
+const INDEX_TRIES: u32 = 150;
+
+/// Folders that the watchers stand in: they stay, even empty.
+const STAY: [&str; 4] = ["requests", "handlers", "processed", "logs"];
+
+/// How a move of the checkout ended.
+#[derive(Debug)]
+pub(super) enum Forwarded {
+    /// Names that no work tree can hold were left out, escaped.
+    Done {
+        left_out: Vec<String>,
+    },
+    Blocked(Blocked),
+    /// The branch is not where it was.
+    Stale,
+}
+
+impl Repo {
+    /// Moves the checked out branch. `keep`: `from` leaves the branch and is kept.
+    pub(super) fn forward(
+        &self,
+        from: Option<Oid>,
+        to: Oid,
+        keep: bool,
+        taken: &[TakenPath],
+        why: &str,
+    ) -> Result<Forwarded, RepoError> {
+        let blocked = |state| Ok(Forwarded::Blocked(Blocked { paths: Vec::new(), why: Why::Checkout(state) }));
+        let Some(mut open) = self.lock_index(INDEX_TRIES)? else {
+            return blocked(self.checkout_state()?);
+        };
+        // Asked under the lock: `git switch` needs it too.
+        if let Some(away) = self.away()? {
+            return blocked(away);
+        }
+        if self.tip()? != from {
+            return Ok(Forwarded::Stale);
+        }
+        self.mend(&mut open, from)?;
+        let old = from.map(|oid| tree::of_commit(&self.git, oid)).transpose()?;
+        let (mut changes, unfit) = tree::diff(&self.odb()?, old, Some(tree::of_commit(&self.git, to)?))?;
+        let paths = Survey::new(self, &open.index, taken, &changes).obstacles(&changes);
+        if !paths.is_empty() {
+            return Ok(Forwarded::Blocked(Blocked { paths, why: Why::Edited }));
+        }
+        // Removals first, the deepest first: they make room.
+        changes.sort_by(|a, b| (a.new.is_some(), b.path.len()).cmp(&(b.new.is_some(), a.path.len())));
+        for change in &changes {
+            if !is_sparse(entry_of(&open.index, as_path(&change.path)).1) {
+                self.apply(change).doing_to("check out", as_path(&change.path))?;
+            }
+        }
+        if let Some(from) = from.filter(|_| keep) {
+            self.keep(from)?;
+        }
+        self.note_index_base(from)?;
+        if self.move_ref(&self.branch_ref(), from, to, why)? == Move::Stale {
+            return Ok(Forwarded::Stale);
+        }
+        self.step_index(&mut open, from, Some(to))?;
+        self.write_index(open)?;
+        self.hand_over_git();
+        Ok(Forwarded::Done { left_out: unfit.iter().map(|p| text::bytes(p)).collect() })
+    }
+
+    fn apply(&self, change: &Change) -> io::Result<()> {
+        let file = self.root.join(as_path(&change.path));
+        match change.new {
+            None => self.remove(&file),
+            Some(leaf) if leaf.mode == tree::SUBMODULE => {
+                self.make_room(&file, true)?;
+                self.make_folders(&file)
+            }
+            Some(leaf) => {
+                let blob = self.git.find_blob(leaf.oid).map_err(|e| io::Error::other(e.message().to_owned()))?;
+                self.make_folders(file.parent().unwrap_or(&self.root))?;
+                self.make_room(&file, false)?;
+                if leaf.mode == tree::SYMLINK {
+                    return self.place(&file, |beside| symlink(as_path(blob.content()), beside));
+                }
+                let mode = if leaf.mode == tree::EXECUTABLE { 0o777 } else { 0o666 };
+                self.place(&file, |beside| {
+                    let mut out = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;
+                    out.write_all(blob.content())
+                })
+            }
+        }
+    }
+
+    /// Makes a file beside its place, out of the inbox's sight, and renames it there.
+    fn place(&self, file: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        let beside = file.with_file_name(format!(".dispatcher-{}.tmp", std::process::id()));
+        match fs::remove_file(&beside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => make(&beside)?,
+        }
+        self.hand_over(&beside);
+        fs::rename(&beside, file)
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        match fs::symlink_metadata(file) {
+            // A submodule's folder; git leaves it too where it is not empty.
+            Ok(meta) if meta.is_dir() => drop(fs::remove_dir(file)),
+            Ok(_) => fs::remove_file(file)?,
+            Err(_) => return Ok(()),
+        }
+        for folder in file.ancestors().skip(1) {
+            let below = folder.strip_prefix(&self.root).unwrap_or(folder);
+            if below.as_os_str().is_empty()
+                || STAY.iter().any(|s| below == Path::new(s))
+                || fs::remove_dir(folder).is_err()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears what the survey found to be leaving: empty folders where a file comes, a link where a folder comes.
+    fn make_room(&self, file: &Path, folder_comes: bool) -> io::Result<()> {
+        match fs::symlink_metadata(file) {
+            Ok(meta) if meta.is_dir() && !folder_comes => remove_empty(file),
+            Ok(meta) if !meta.is_dir() && folder_comes => fs::remove_file(file),
+            _ => Ok(()),
+        }
+    }
+
+    fn make_folders(&self, folder: &Path) -> io::Result<()> {
+        let below = folder.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let mut at = self.root.clone();
+        for part in below.components() {
+            at.push(part);
+            match fs::create_dir(&at) {
+                Ok(()) => self.hand_over(&at),
+                // Never through a link: the survey saw none, and none may have come since.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(&at)?.is_dir() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a folder that holds only folders.
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
+}
+
+impl Blocked {
+    /// An index that was locked and is free by now is worth another try.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self.why, Why::Checkout(CheckoutState::OnBranch | CheckoutState::IndexLocked { .. }))
+    }
+}

@@ -1,0 +1,78 @@
+//! New objects, gathered in memory and written as one durable pack. Owns the way objects get into the database: never
+//! loose, never before all of a batch is there.
+
+use std::path::Path;
+
+use git2::{Commit, ObjectType, Odb, Oid, Repository, Signature};
+
+use super::error::{Doing, RepoError};
+use super::open::Repo;
+
+/// Objects that are not in the database yet. Reads see them and everything that is there.
+pub(super) struct Batch {
+    git: Repository,
+    folder: std::path::PathBuf,
+    new: Vec<Oid>,
+}
+
+impl Batch {
+    /// A batch for the repository of `repo`, on a handle of its own: libgit2 cannot take a backend out again.
+    pub(super) fn open(repo: &Repo) -> Result<Self, RepoError> {
+        let git = Repository::open(&repo.gitdir).doing_to("open", &repo.gitdir)?;
+        git.odb().and_then(|odb| odb.add_new_mempack_backend(1_000).map(|_| ())).doing("gather new objects")?;
+        Ok(Self { git, folder: repo.common.join("objects/pack"), new: Vec::new() })
+    }
+
+    pub(super) fn odb(&self) -> Result<Odb<'_>, RepoError> {
+        self.git.odb().doing("open the object database")
+    }
+
+    /// Adds one object.
+    pub(super) fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, RepoError> {
+        let oid = self.git.odb().and_then(|odb| odb.write(kind, bytes)).doing("add an object")?;
+        self.new.push(oid);
+        Ok(oid)
+    }
+
+    /// Adds a commit of `tree` (the empty tree where there is none).
+    pub(super) fn commit(
+        &mut self,
+        tree: Option<Oid>,
+        parent: Option<Oid>,
+        people: [&Signature<'_>; 2],
+        message: &str,
+    ) -> Result<Oid, RepoError> {
+        let doing = "make a commit";
+        let tree = match tree {
+            Some(oid) => oid,
+            None => self.write(ObjectType::Tree, b"")?,
+        };
+        let raw = {
+            let tree = self.git.find_tree(tree).doing(doing)?;
+            let parent = parent.map(|oid| self.git.find_commit(oid)).transpose().doing(doing)?;
+            let parents: Vec<&Commit<'_>> = parent.iter().collect();
+            let buf = self.git.commit_create_buffer(people[0], people[1], message, &tree, &parents).doing(doing)?;
+            buf.to_vec()
+        };
+        self.write(ObjectType::Commit, &raw)
+    }
+
+    /// Writes the pack and its index, synced with their folder.
+    pub(super) fn finish(mut self) -> Result<(), RepoError> {
+        self.new.sort_unstable();
+        self.new.dedup();
+        if self.new.is_empty() {
+            return Ok(());
+        }
+        write_pack(&self.git, &self.new, &self.folder).doing_to("write a pack into", &self.folder)
+    }
+}
+
+fn write_pack(git: &Repository, objects: &[Oid], folder: &Path) -> Result<(), git2::Error> {
+    let mut builder = git.packbuilder()?;
+    builder.set_threads(1);
+    for oid in objects {
+        builder.insert_object(*oid, None)?;
+    }
+    builder.write(folder, 0)
+}

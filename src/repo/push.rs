@@ -1,0 +1,177 @@
+//! Push: the branch as it is, to the remote as it was last seen. A refusal is a result, not an error. Owns the verdict:
+//! only what the remote reported about the ref counts.
+
+use std::cell::RefCell;
+
+use git2::{Error, Oid, PushOptions, RemoteCallbacks};
+
+use super::error::RepoError;
+use super::fetch::FetchError;
+use super::open::Repo;
+use super::remote::UrlError;
+use super::transport::{Conversation, shown};
+use crate::diagnostic::Diagnostic;
+use crate::text;
+
+/// How a push ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// The remote branch is this commit now.
+    Pushed {
+        /// The commit.
+        oid: Oid,
+    },
+    /// There was nothing to push.
+    UpToDate,
+    /// The remote branch is not what was last seen: fetch, integrate, push again.
+    Moved,
+    /// The remote does not want it: a hook, a protected branch.
+    Refused {
+        /// The remote's own, escaped.
+        words: String,
+    },
+    /// No verdict: the commit may have arrived. Fetch, then ask [`Repo::published`].
+    Unreachable {
+        /// Git's or ssh's own, escaped.
+        words: String,
+    },
+    /// The repository has no remote of the configured name.
+    NoRemote,
+}
+
+/// A push that was not tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The remote's URL cannot be used.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The local repository.
+    #[error(transparent)]
+    Git(#[from] RepoError),
+}
+
+impl PushError {
+    /// The error as people read it.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Url(e) => e.diagnostic(),
+            Self::Git(e) => e.diagnostic(),
+        }
+    }
+}
+
+/// What the remote said of our ref.
+#[derive(Default)]
+struct Verdict {
+    /// `Some(None)`: it was taken.
+    status: Option<Option<String>>,
+    moved: bool,
+    sideband: Vec<u8>,
+}
+
+impl Repo {
+    /// Pushes the local branch.
+    ///
+    /// # Errors
+    /// See [`PushError`]; nothing was sent then.
+    pub fn push(&self) -> Result<PushOutcome, PushError> {
+        let Some(target) = self.target_of_remote(true)? else { return Ok(PushOutcome::NoRemote) };
+        let (Some(tip), seen) = (self.tip()?, self.remote_tip()?) else { return Ok(PushOutcome::UpToDate) };
+        if seen == Some(tip) {
+            return Ok(PushOutcome::UpToDate);
+        }
+        let extends = seen.map_or(Ok(true), |seen| self.contains(tip, seen))?;
+        let overrule = self.target(&self.overrule_ref())?.filter(|_| !extends);
+        if !extends && (overrule.is_none() || overrule != seen) {
+            return Ok(PushOutcome::Moved);
+        }
+        let talk = Conversation::new(target, self.settings.timeout);
+        let verdict = RefCell::new(Verdict::default());
+        let sent = self.send(&talk, &verdict, tip, seen, overrule.is_some());
+        let outcome = self.judge(&talk, sent, &verdict.into_inner(), tip);
+        drop(talk);
+        if matches!(outcome, PushOutcome::Pushed { .. }) {
+            self.set_ref(&self.tracking_ref(), tip, "dispatcher: push")?;
+            self.set_ref(&self.seen_ref(), tip, "")?;
+            self.delete_ref(&self.overrule_ref())?;
+            self.hand_over_git();
+        }
+        Ok(outcome)
+    }
+
+    fn send(
+        &self,
+        talk: &Conversation,
+        verdict: &RefCell<Verdict>,
+        tip: Oid,
+        seen: Option<Oid>,
+        force: bool,
+    ) -> Result<(), Error> {
+        let mut calls = RemoteCallbacks::new();
+        calls.sideband_progress(|data| {
+            let mut verdict = verdict.borrow_mut();
+            let room = 16_384_usize.saturating_sub(verdict.sideband.len());
+            verdict.sideband.extend_from_slice(&data[..data.len().min(room)]);
+            true
+        });
+        calls.push_negotiation(|updates| {
+            // The lease: the remote compares with this value once more when it moves the ref.
+            let as_seen = updates.iter().all(|update| update.src() == seen.unwrap_or(Oid::ZERO_SHA1));
+            verdict.borrow_mut().moved = !as_seen;
+            if as_seen { Ok(()) } else { Err(Error::from_str("the remote moved")) }
+        });
+        calls.push_update_reference(|_, status| {
+            verdict.borrow_mut().status = Some(status.map(str::to_owned));
+            Ok(())
+        });
+        let mut options = PushOptions::new();
+        options.packbuilder_parallelism(1).remote_callbacks(calls);
+        let sign = if force { "+" } else { "" };
+        let spec = format!("{sign}{tip}:{}", self.branch_ref());
+        self.git.remote_anonymous(&talk.url())?.push(&[spec.as_str()], Some(&mut options))
+    }
+
+    fn judge(&self, talk: &Conversation, sent: Result<(), Error>, verdict: &Verdict, tip: Oid) -> PushOutcome {
+        if verdict.moved {
+            return PushOutcome::Moved;
+        }
+        match (&verdict.status, sent) {
+            (Some(None), _) => PushOutcome::Pushed { oid: tip },
+            (Some(Some(status)), _) => {
+                let said = [shown(&verdict.sideband), talk.words()].into_iter().filter(|s| !s.is_empty());
+                let words: Vec<String> = [text::line(status)].into_iter().chain(said).collect();
+                refusal(words.join("; "))
+            }
+            (None, Err(e)) if e.code() == git2::ErrorCode::NotFastForward => PushOutcome::Moved,
+            (None, Ok(())) => {
+                PushOutcome::Unreachable { words: "the remote did not say what became of the push".into() }
+            }
+            (None, Err(e)) => match self.fetch_error(talk, &e) {
+                FetchError::Unreachable { words, .. } => PushOutcome::Unreachable { words },
+                other => PushOutcome::Unreachable { words: other.to_string() },
+            },
+        }
+    }
+}
+
+/// A ref that another push holds or has moved is no refusal; a disk that is full is one.
+fn refusal(words: String) -> PushOutcome {
+    let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    let stuck = has(&["Permission denied", "No space left", "Read-only file system", "Disk quota"]);
+    let moved = has(&[
+        "non-fast-forward",
+        "fetch first",
+        "failed to update ref",
+        "cannot lock ref",
+        "failed to lock",
+        "stale info",
+        "but expected",
+    ]);
+    // A hook's free text may hold any of these words; its verdict does not.
+    if moved && !stuck && !words.starts_with("pre-receive hook declined") && !words.starts_with("hook declined") {
+        PushOutcome::Moved
+    } else {
+        PushOutcome::Refused { words }
+    }
+}

@@ -56,9 +56,7 @@ impl ConnectError {
                 let last = last_seen.map_or(String::new(), |words| format!(" ({words})"));
                 Diagnostic::new("E0701", format!("dispatcher is not running for {}", repo.display()))
                     .note(format!("no one answers on {}{last}", path.display()))
-                    .help(
-                        "systemctl start dispatcher     or look at old runs without it: dispatcher list",
-                    )
+                    .help("systemctl start dispatcher     or look at old runs without it: dispatcher list")
             }
             Self::NotPermitted { path, owned, user, groups } => {
                 let diagnostic = Diagnostic::new("E0702", format!("no permission for {}", path.display()));
@@ -76,7 +74,9 @@ impl ConnectError {
                     }
                 }
             }
-            Self::Io { .. } => Diagnostic::new("E0701", self.to_string()).help("dispatcher list works without a daemon"),
+            Self::Io { .. } => {
+                Diagnostic::new("E0701", self.to_string()).help("dispatcher list works without a daemon")
+            }
         }
     }
 
@@ -145,7 +145,9 @@ impl Client {
         match UnixStream::connect(path) {
             Ok(stream) => Ok(Self { lines: Lines::new(stream) }),
             Err(source) => Err(match source.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => ConnectError::NotRunning { path: path.to_owned() },
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    ConnectError::NotRunning { path: path.to_owned() }
+                }
                 ErrorKind::PermissionDenied => not_permitted(path),
                 _ => ConnectError::Io { path: path.to_owned(), source },
             }),

@@ -230,7 +230,7 @@ fn wrong_values_are_refused() {
         ),
         (
             "description: \"a\\nb\"",
-            "`handlers.a.description` cannot be the text `a\nb`: give one line of up to 200 characters".into(),
+            "`handlers.a.description` cannot be the text `a^Jb`: give one line of up to 200 characters".into(),
         ),
     ] {
         let run = if value.starts_with("run") { "" } else { "run: a.sh, " };

@@ -84,10 +84,11 @@ impl Bundler<'_, '_> {
             out.insert(keyword.clone(), taken);
         }
         let says = ["additionalProperties", "unevaluatedProperties", "const", "enum"];
-        if mode == Mode::Closed && !says.iter().any(|word| map.contains_key(*word)) {
-            if speaks_of_objects(self.sources, schema, from, &mut BTreeSet::new()) {
-                out.insert("unevaluatedProperties".to_owned(), Value::Bool(false));
-            }
+        if mode == Mode::Closed
+            && !says.iter().any(|word| map.contains_key(*word))
+            && speaks_of_objects(self.sources, schema, from, &mut BTreeSet::new())
+        {
+            out.insert("unevaluatedProperties".to_owned(), Value::Bool(false));
         }
         Value::Object(out)
     }

@@ -123,11 +123,13 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Reads all fields. Every problem goes into `problems`, with its place.
-    pub(super) fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Self {
+    /// Reads all fields. Every problem goes into `problems`, with its place; of very many, the rest is only counted.
+    pub(super) fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> (Self, usize) {
+        let mut untold = 0;
         let mut envelope = Self { params: Some(Map::new()), ..Self::default() };
         for (name, value) in document.value.as_object().into_iter().flatten() {
             match FIELDS.iter().find(|field| field.name == name) {
+                None if problems.len() >= problem::MOST => untold += 1,
                 None => problems.push(unknown(document, name)),
                 Some(field) => {
                     if let Err(said) = envelope.set(field, value) {
@@ -151,7 +153,7 @@ impl Envelope {
             let said = format!("`expires_at` ({until}) is before `not_before` ({from}): it would never run");
             problems.push(at(document, "expires_at", Part::Value, "E0306", said));
         }
-        envelope
+        (envelope, untold)
     }
 
     fn set(&mut self, field: &Field, value: &Value) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! A request from its bytes: every problem at once, and the exit code that the worst of them has.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use jsonschema::error::ValidationErrorKind as Rule;
 use serde_json::{Map, Value};
@@ -41,7 +42,7 @@ pub struct KindFacts {
 pub fn parse(bytes: &[u8], file: &str, schemas: &Schemas, catalog: &dyn Catalog) -> Result<Request, Rejection> {
     let document = yaml::read(bytes, file, Limits::REQUEST).map_err(|problem| Rejection::one(65, problem))?;
     let mut problems = Vec::new();
-    let envelope = Envelope::read(&document, &mut problems);
+    let (envelope, mut untold) = Envelope::read(&document, &mut problems);
     let mut verdict = (65, None);
     if let Some(kind) = &envelope.kind {
         let facts = catalog.facts(kind);
@@ -56,7 +57,7 @@ pub fn parse(bytes: &[u8], file: &str, schemas: &Schemas, catalog: &dyn Catalog)
             not_declared(&document, kind, facts, &envelope, &mut problems);
         }
         if let (Some(compiled), Some(params)) = (compiled, &envelope.params) {
-            check_params(&document, kind, compiled, &Value::Object(params.clone()), &mut problems);
+            untold += check_params(&document, kind, compiled, &Value::Object(params.clone()), &mut problems);
         }
     }
     problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.col)));
@@ -64,12 +65,12 @@ pub fn parse(bytes: &[u8], file: &str, schemas: &Schemas, catalog: &dyn Catalog)
     problems.splice(0..0, first);
     match envelope.request() {
         Some(request) if problems.is_empty() => Ok(request),
-        _ => Err(Rejection { rc, problems: limited(problems, file) }),
+        _ => Err(Rejection { rc, problems: limited(problems, untold, file) }),
     }
 }
 
-fn limited(mut problems: Vec<Diagnostic>, file: &str) -> Vec<Diagnostic> {
-    let more = problems.len().saturating_sub(SHOWN);
+fn limited(mut problems: Vec<Diagnostic>, untold: usize, file: &str) -> Vec<Diagnostic> {
+    let more = problems.len().saturating_sub(SHOWN) + untold;
     if more > 0 {
         problems.truncate(SHOWN);
         let plural = if more == 1 { "" } else { "s" };
@@ -161,17 +162,29 @@ fn found(document: &Document, path: &str, part: Part, said: problem::Said) -> Di
     problem
 }
 
-fn check_params(document: &Document, kind: &Kind, schema: &Compiled, params: &Value, to: &mut Vec<Diagnostic>) {
+/// Adds the problems of the params; gives the number of those that were not looked at, of very many.
+fn check_params(
+    document: &Document,
+    kind: &Kind,
+    schema: &Compiled,
+    params: &Value,
+    to: &mut Vec<Diagnostic>,
+) -> usize {
     let (mut unknown, mut others) = (Vec::new(), BTreeSet::new());
     let mut problems = Vec::new();
-    for error in schema.validator.iter_errors(params).take(problem::MOST) {
+    let mut errors = schema.validator.iter_errors(params);
+    let mut untold = 0;
+    for error in errors.by_ref().take(problem::MOST) {
         let path = error.instance_path().to_string();
         let subject = problem::subject("params", &path);
         let said = problem::text(&error, &subject);
         match error.kind() {
             Rule::AdditionalProperties { unexpected } | Rule::UnevaluatedProperties { unexpected } => {
-                let known = known_names(&schema.bundle, error.schema_path().as_str());
-                unknown.extend(unexpected.iter().map(|name| (path.clone(), name.clone(), known.clone())));
+                let known = Rc::new(known_names(&schema.bundle, error.schema_path().as_str()));
+                let room = problem::MOST.saturating_sub(unknown.len());
+                untold += unexpected.len().saturating_sub(room);
+                unknown
+                    .extend(unexpected.iter().take(room).map(|name| (path.clone(), name.clone(), Rc::clone(&known))));
                 continue;
             }
             Rule::Required { property } => {
@@ -199,11 +212,9 @@ fn check_params(document: &Document, kind: &Kind, schema: &Compiled, params: &Va
         problems.push(unknown_field(document, kind, (&path, &pointer), &name, &known));
     }
     // Two branches can say the same.
-    for problem in problems {
-        if !to.contains(&problem) {
-            to.push(problem);
-        }
-    }
+    let mut said = BTreeSet::new();
+    to.extend(problems.into_iter().filter(|one| said.insert((one.pointer.clone(), one.message.clone()))));
+    untold + errors.count()
 }
 
 fn unknown_field(

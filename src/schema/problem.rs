@@ -41,10 +41,10 @@ impl Said {
     }
 }
 
-/// A value as a part of a sentence: ``the string `three` ``, `a list`, `nothing`.
+/// A value as a part of a sentence: ``the string `three` ``, `a list`.
 pub(super) fn describe(value: &Value) -> String {
     match value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => "`null`".to_owned(),
         Value::Bool(value) => format!("`{value}`"),
         Value::Number(number) => format!("the number `{number}`"),
         Value::String(text) if text.is_empty() => "an empty string".to_owned(),

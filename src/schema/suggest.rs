@@ -19,7 +19,7 @@ pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
             } else {
                 strsim::damerau_levenshtein(&lower, &other)
             };
-            (distance <= allowed).then_some((distance, name))
+            (distance <= allowed && distance < short).then_some((distance, name))
         })
         .min()
         .map(|(_, name)| name)

@@ -110,9 +110,8 @@ impl Document {
     }
 
     fn spot(&self, spot: Spot) -> Place {
-        let source = String::from_utf8_lossy(self.lines.line(self.text.as_bytes(), spot.line));
-        let room = source.trim_end().chars().count().saturating_sub(spot.col.saturating_sub(1));
-        preflight::place(&self.file, spot.line, spot.col, spot.len.min(room.max(1)), &source)
+        let head = self.lines.head(self.text.as_bytes(), spot.line);
+        preflight::place(&self.file, spot.line, spot.col, spot.len, &head)
     }
 
     /// The name of the file, as problems carry it.

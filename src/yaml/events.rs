@@ -90,10 +90,8 @@ struct Walk<'t> {
 
 impl Walk<'_> {
     fn refuse(&self, code: Code, said: impl Into<String>, at: Spot) -> Diagnostic {
-        let lines = Lines::new(self.text.as_bytes());
-        let source = String::from_utf8_lossy(lines.line(self.text.as_bytes(), at.line));
-        let room = source.trim_end().chars().count().saturating_sub(at.col.saturating_sub(1));
-        let place = preflight::place(self.file, at.line, at.col, at.len.min(room), &source);
+        let head = Lines::new(self.text.as_bytes()).head(self.text.as_bytes(), at.line);
+        let place = preflight::place(self.file, at.line, at.col, at.len, &head);
         Diagnostic::new(code, said).at(place)
     }
 

@@ -24,6 +24,9 @@ impl Limits {
 /// Source lines longer than this are not shown: a snippet is for reading.
 const SHOWN_COLUMNS: usize = 4_096;
 
+/// So much of a line is kept behind the place.
+const SHOWN_BEHIND: usize = 200;
+
 /// Where the lines of a text begin. A line ends at `\n`, `\r\n` or `\r`, as YAML has it.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
@@ -44,9 +47,19 @@ impl Lines {
     /// The bytes of a 1-based line, without its end.
     pub(super) fn line<'t>(&self, bytes: &'t [u8], line: usize) -> &'t [u8] {
         let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(bytes.len());
-        let rest = bytes.get(start..).unwrap_or_default();
-        let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len());
-        rest.get(..end).unwrap_or_default()
+        let end = self.starts.get(line).copied().unwrap_or(bytes.len());
+        let mut found = bytes.get(start..end).unwrap_or_default();
+        while let [rest @ .., b'\n' | b'\r'] = found {
+            found = rest;
+        }
+        found
+    }
+
+    /// The beginning of a line, as much of it as is ever shown.
+    pub(super) fn head(&self, bytes: &[u8], line: usize) -> String {
+        let whole = self.line(bytes, line);
+        let most = (SHOWN_COLUMNS + SHOWN_BEHIND) * 4;
+        String::from_utf8_lossy(whole.get(..most).unwrap_or(whole)).into_owned()
     }
 
     /// The 1-based line of a byte, and the byte that the line begins with.
@@ -59,14 +72,17 @@ impl Lines {
     pub(super) fn place(&self, bytes: &[u8], file: &str, at: usize, len: usize) -> Place {
         let (line, start) = self.of(at);
         let before = String::from_utf8_lossy(bytes.get(start..at).unwrap_or_default());
-        place(file, line, before.chars().count() + 1, len, &String::from_utf8_lossy(self.line(bytes, line)))
+        place(file, line, before.chars().count() + 1, len, &self.head(bytes, line))
     }
 }
 
-/// A place whose snippet is cut behind what is shown of it.
-pub(super) fn place(file: &str, line: usize, col: usize, len: usize, source: &str) -> Place {
-    let snippet = (col <= SHOWN_COLUMNS).then(|| source.chars().take(col + 200).collect());
-    Place { file: file.to_owned(), line, col, len: len.max(1), snippet }
+/// A place whose snippet is cut behind what is shown of it, and whose length ends with the line's text.
+pub(super) fn place(file: &str, line: usize, col: usize, len: usize, head: &str) -> Place {
+    let shown = col <= SHOWN_COLUMNS;
+    let room = head.trim_end().chars().count().saturating_sub(col - 1).max(1);
+    let snippet = shown.then(|| head.chars().take(col + SHOWN_BEHIND).collect());
+    let len = len.clamp(1, if shown { room } else { SHOWN_BEHIND });
+    Place { file: file.to_owned(), line, col, len, snippet }
 }
 
 /// Checks the bytes and gives them as text.

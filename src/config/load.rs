@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::keys::{KEYS, Key};
-use super::reading::{Reading, child, shorten, suggestion};
+use super::reading::{Reading, child, nearest, suggestion};
 use super::secrets;
 use super::settings::Config;
 use crate::diagnostic::{Code, Diagnostic, Place};
@@ -213,7 +213,7 @@ fn set_from_file(loaded: &mut Loaded, reading: &mut Reading<'_>, key: &Key, poin
 }
 
 fn set(config: &mut Config, key: &Key, text: &str) -> Result<(), String> {
-    (key.set)(config, text).map_err(|hint| format!("`{}` cannot be `{}`: {hint}", key.path, shorten(text)))
+    (key.set)(config, text).map_err(|hint| format!("`{}` cannot be `{}`: {hint}", key.path, yaml::cut(text)))
 }
 
 /// What to give for a key: what it answers to an empty text, which none takes.
@@ -237,7 +237,7 @@ fn from_env(loaded: &mut Loaded, env: &BTreeMap<String, String>, problems: &mut 
             problem.note("secrets are configured in the file alone")
         } else {
             let variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
-            let near = super::reading::nearest(name, variables.iter().map(String::as_str));
+            let near = nearest(name, variables.iter().map(String::as_str));
             problem.note("every variable that starts with `DISPATCHER_` is a key of the configuration").help(
                 near.map_or("`dispatcher config` lists all keys".to_owned(), |near| format!("did you mean `{near}`?")),
             )

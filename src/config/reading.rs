@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Place};
 use crate::quantity::{show_duration, show_size};
-use crate::yaml::{Document, Part};
+use crate::yaml::{self, Document, Part};
 
 /// Collects the problems of one document.
 pub(crate) struct Reading<'d> {
@@ -57,7 +57,7 @@ impl<'d> Reading<'d> {
         for key in members.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let inside = if name.is_empty() { String::new() } else { format!(" in `{name}`") };
             let at = child(pointer, key);
-            let problem = Diagnostic::new(self.unknown, format!("unknown key `{key}`{inside}"))
+            let problem = Diagnostic::new(self.unknown, format!("unknown key `{}`{inside}", yaml::cut(key)))
                 .at(self.place(&at, Part::Key))
                 .help(suggestion(key, allowed));
             self.problems.push(Diagnostic { pointer: Some(at), ..problem });
@@ -73,7 +73,7 @@ impl<'d> Reading<'d> {
 
 /// The pointer of a member.
 pub(crate) fn child(pointer: &str, key: &str) -> String {
-    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+    format!("{pointer}/{}", yaml::escape(key))
 }
 
 /// `did you mean …?`, or all names where none is near.
@@ -84,8 +84,10 @@ pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
 
 /// The known word that `word` most likely stands for.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (word.chars().count() / 3).max(1);
+    // Long text is not a misspelt name, and the distance is quadratic.
+    let most = if word.len() > 80 { 0 } else { (word.chars().count() / 3).max(1) };
     known
+        .filter(|_| most > 0)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
@@ -96,19 +98,11 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
 pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "empty".to_owned(),
-        Value::String(text) => format!("the text `{}`", shorten(text)),
+        Value::String(text) => format!("the text `{}`", yaml::cut(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
         scalar => format!("`{scalar}`"),
     }
-}
-
-/// Long text cut for a message.
-pub(crate) fn shorten(text: &str) -> String {
-    if text.chars().count() <= 80 {
-        return text.to_owned();
-    }
-    text.chars().take(79).chain(std::iter::once('…')).collect()
 }
 
 /// A whole number within bounds.

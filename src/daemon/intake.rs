@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
 use crate::daemon::library::Library;
-use crate::diagnostic::{Diagnostic, Rejection, status_error};
+use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{Order, RetryOn, TakeReport, Verdict};
 use crate::event::Event;
 use crate::inbox::{Odd, Stamp};
@@ -34,9 +34,11 @@ pub struct Understood {
 pub fn understand(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
     let request = schema::parse(bytes, file, &library.schemas, &library.table)?;
     let routed = library.table.route(&request)?;
+    // What only narrows what a handler may do is left out visibly: the log and the status say what held the run.
     let needs = routed.route.needs();
-    if !needs.is_empty() {
-        let what = needs.iter().map(|need| format!("`{need}`")).collect::<Vec<_>>().join(", ");
+    let missing: Vec<_> = needs.iter().filter(|need| !["network: none", "cpus"].contains(*need)).collect();
+    if !missing.is_empty() {
+        let what = missing.iter().map(|need| format!("`{need}`")).collect::<Vec<_>>().join(", ");
         let problem = Diagnostic::new("E0602", format!("handler `{}` asks for {what}, which cannot be given", request.kind))
             .note("it was not run with less")
             .help("handlers/index.yml: leave it out, or wait for a version that can hold it");
@@ -73,15 +75,8 @@ pub fn order(page: &Page, understood: &Understood) -> Order {
 
 /// The verdict on a request that is not understood.
 #[must_use]
-pub fn rejected(rejection: &Rejection, file: &str) -> Verdict {
-    let mut message: String = rejection.problems.iter().map(Diagnostic::render).collect();
-    let count = rejection.problems.len();
-    let noun = if count == 1 { "problem" } else { "problems" };
-    message.push_str(&format!("error: {count} {noun} in {}, nothing was run\n", text::line(file)));
-    let mut verdict = Verdict::plain(State::Rejected, rejection.rc, 0);
-    verdict.error = status_error(&rejection.problems);
-    verdict.message = Some(message);
-    verdict
+pub fn rejected(rejection: Rejection) -> Verdict {
+    Verdict { problems: rejection.problems, ..Verdict::plain(State::Rejected, rejection.rc, 0) }
 }
 
 impl Clerk {
@@ -125,11 +120,11 @@ impl Clerk {
         let first = understood.as_ref().ok().and_then(|understood| understood.request.id);
         let known = first.map(|id| self.known(id).map(|known| (id, known))).transpose()?;
         let (id, fate) = match (understood, known) {
-            (Err(rejection), _) => (self.fresh_id(), Err(rejected(&rejection, &file))),
+            (Err(rejection), _) => (self.fresh_id(), Err(rejected(rejection))),
             (Ok(understood), None) => (self.fresh_id(), Ok(understood)),
             (Ok(understood), Some((id, None))) => (id, Ok(understood)),
             (Ok(_), Some((id, Some(before)))) if before == bytes => (self.fresh_id(), Err(duplicate(id))),
-            (Ok(_), Some((id, Some(_)))) => (self.fresh_id(), Err(other_bytes(id, &file))),
+            (Ok(_), Some((id, Some(_)))) => (self.fresh_id(), Err(other_bytes(id))),
         };
         let by = self.requested_by(utf8.as_deref().filter(|_| tracked), name, bytes)?;
         let mut status = Status::taken(id, shown, wall, self.host.clone(), by.clone());
@@ -190,8 +185,7 @@ impl Clerk {
             Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
             Err(error) => return TakeReport::Failed(error.to_string()),
         }
-        let file = format!("requests/{}", page.status.request);
-        let verdict = rejected(&Rejection::one(65, problem), &file);
+        let verdict = rejected(Rejection::one(65, problem));
         self.report(page, Err(verdict), RequestedBy::default(), None)
     }
 
@@ -210,7 +204,10 @@ impl Clerk {
 
     fn requested_by(&self, tracked: Option<&str>, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {
         match tracked {
-            Some(path) => self.repo.requested_by(path, bytes).map_err(|error| error.to_string()),
+            Some(path) => {
+                let found = self.repo.requested_by(path, bytes).map_err(|error| error.to_string())?;
+                Ok(found.unwrap_or_default())
+            }
             None => Ok(RequestedBy { name: self.owner(name), ..RequestedBy::default() }),
         }
     }
@@ -220,8 +217,8 @@ fn duplicate(of: RunId) -> Verdict {
     Verdict::plain(State::Duplicate, 0, 0).because(format!("asked before as {of}"))
 }
 
-fn other_bytes(id: RunId, file: &str) -> Verdict {
+fn other_bytes(id: RunId) -> Verdict {
     let problem = Diagnostic::new("E0106", format!("id `{id}` was asked before with other bytes"))
         .help(format!("dispatcher show {id}     a new request needs a new id, or none"));
-    rejected(&Rejection::one(65, problem), file)
+    rejected(Rejection::one(65, problem))
 }

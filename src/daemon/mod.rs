@@ -1,1 +1,29 @@
-//! Channels, threads, the one `select!`, performing effects.
+//! Channels, threads, the one loop, performing effects.
+//!
+//! ```text
+//! inbox ──────┐                              ┌──▶ clerk: takes, commits, follows the remote (owns the repository)
+//! signals ────┤                              ├──▶ courier: fetches and pushes (a handle of its own)
+//! control ────┼─▶ loop ─▶ engine ─▶ shell ───┼──▶ executor: workers ─▶ launcher ─▶ supervisors ─▶ handlers
+//! clock ──────┤                              └──▶ scribe: event streams, human log
+//! clerk, courier, executor: results come back as inputs
+//! ```
+
+mod answers;
+mod book;
+mod clerk;
+mod clock;
+mod courier;
+mod intake;
+mod library;
+mod open;
+mod recovery;
+mod run;
+mod scribe;
+mod shell;
+mod sink;
+
+pub use clock::Clock;
+pub use intake::{Understood, understand};
+pub use library::{Library, LibraryError, Source};
+pub use open::{Options, Refused, find_places, git_settings, host_name, open_repo};
+pub use run::run;

@@ -1,7 +1,5 @@
 //! Writes what happened: to the event streams and, for people, to the daemon's own log and the terminal.
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::console::Console;
 use crate::daemon::clock::Clock;
 use crate::diagnostic::Diagnostic;
@@ -11,7 +9,7 @@ use crate::journal::Journal;
 /// The one writer of events. Shared by reference between threads.
 pub struct Scribe {
     journal: Journal,
-    console: Mutex<Console>,
+    console: Console,
     clock: Clock,
 }
 
@@ -19,7 +17,7 @@ impl Scribe {
     /// Writes to these.
     #[must_use]
     pub const fn new(journal: Journal, console: Console, clock: Clock) -> Self {
-        Self { journal, console: Mutex::new(console), clock }
+        Self { journal, console, clock }
     }
 
     /// Writes an event everywhere.
@@ -41,10 +39,15 @@ impl Scribe {
 
     /// Says something that is no event: a warning about the inbox or the table.
     pub fn warn(&self, problem: &Diagnostic) {
-        self.console.lock().unwrap_or_else(PoisonError::into_inner).warn(self.clock.wall(), problem);
+        self.note(&format!("[{}] {}", problem.code, problem.message));
+    }
+
+    /// Says something in one line.
+    pub fn note(&self, note: &str) {
+        self.console.note(self.clock.wall(), note);
     }
 
     fn show(&self, entry: &Entry) {
-        self.console.lock().unwrap_or_else(PoisonError::into_inner).show(entry);
+        self.console.show(entry);
     }
 }

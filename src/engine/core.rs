@@ -15,6 +15,8 @@ use crate::time::Time;
 
 /// How long a file that could not be taken is left alone.
 const RETAKE: Duration = Duration::from_secs(5);
+/// Files that are looked at at a time: the rest waits in the inbox, where it is safest.
+const TAKING: usize = 64;
 
 /// What the host's configuration says.
 #[derive(Clone, Debug)]
@@ -231,7 +233,8 @@ impl Engine {
             return;
         }
         let due = self.inbox.iter().filter(|(name, at)| **at <= now.mono && !self.taking.contains(*name));
-        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+        let room = TAKING.saturating_sub(self.taking.len());
+        for name in due.map(|(name, _)| name.clone()).take(room).collect::<Vec<_>>() {
             self.inbox.remove(&name);
             self.taking.insert(name.clone());
             out.push(Effect::Take(name));
@@ -258,6 +261,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// True for a run that is taken and not final.
+    #[must_use]
+    pub fn knows(&self, id: RunId) -> bool {
+        self.runs.contains_key(&id)
     }
 
     /// How many attempts are carried out now.

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::diagnostic::Diagnostic;
 use crate::event::Event;
 use crate::request::RunId;
-use crate::status::{State, StatusError};
+use crate::status::State;
 
 /// Do this. Performed in order; results come back as inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,10 +97,8 @@ pub struct Verdict {
     pub signal: Option<i32>,
     /// Who and why.
     pub reason: Option<String>,
-    /// What is wrong, for `status.json`.
-    pub error: Option<StatusError>,
-    /// What is wrong, for the log: the whole message as people read it.
-    pub message: Option<String>,
+    /// What is wrong; the first one speaks for all.
+    pub problems: Vec<Diagnostic>,
     /// Begun over all lives.
     pub attempt: u32,
 }
@@ -108,7 +107,7 @@ impl Verdict {
     /// A verdict without anything to add.
     #[must_use]
     pub const fn plain(state: State, rc: i32, attempt: u32) -> Self {
-        Self { state, rc, signal: None, reason: None, error: None, message: None, attempt }
+        Self { state, rc, signal: None, reason: None, problems: Vec::new(), attempt }
     }
 
     /// Says who and why.

@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::backoff;
-use crate::diagnostic::{Diagnostic, status_error};
+use crate::diagnostic::Diagnostic;
 use crate::engine::core::{Phase, Run, Why};
 use crate::engine::{Effect, Ended, Engine, Found, How, Now, Order, Prior, TakeReport, Verdict, Withdrawal};
 use crate::event::Event;
 use crate::locks::Busy;
 use crate::request::RunId;
-use crate::status::{State, StatusError};
+use crate::status::State;
 
 /// How often a stranger's lock is tried again.
 const STRANGER: Duration = Duration::from_millis(250);
@@ -33,9 +33,9 @@ impl Engine {
             TakeReport::Settled { run, verdict } => {
                 let (status, rc) = (verdict.state, verdict.rc);
                 let id = run.id;
-                if let Some(error) = &verdict.error {
-                    let (code, message) = (error.code.clone(), error.message.clone());
-                    let problems = error.problems.len();
+                if let Some(first) = verdict.problems.first() {
+                    let (code, message) = (first.code.to_owned(), first.message.clone());
+                    let problems = verdict.problems.len();
                     out.push(Effect::Emit(Event::Rejected { run, status, rc, code, message, problems }));
                 }
                 self.settle(id, *verdict, out);
@@ -288,13 +288,8 @@ fn cancelled(attempt: u32, by: &str, reason: Option<&str>) -> Verdict {
     Verdict::plain(State::Cancelled, 130, attempt).because(reason)
 }
 
-fn with(mut verdict: Verdict, problem: Option<&Diagnostic>) -> Verdict {
-    if let Some(problem) = problem {
-        verdict.error =
-            status_error(std::slice::from_ref(problem)).map(|error| StatusError { problems: Vec::new(), ..error });
-        verdict.message = Some(problem.render());
-    }
-    verdict
+fn with(verdict: Verdict, problem: Option<&Diagnostic>) -> Verdict {
+    Verdict { problems: problem.cloned().into_iter().collect(), ..verdict }
 }
 
 fn lateness(run: &Run, now: Now) -> Option<String> {

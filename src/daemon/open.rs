@@ -1,0 +1,172 @@
+//! Start-up: everything that must be there before the first request is looked at, in the order in which it must be.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::config::Config;
+use crate::config::places::{Host, Places};
+use crate::console::{Colours, Console, Terminal};
+use crate::daemon::clock::Clock;
+use crate::daemon::library::Source;
+use crate::daemon::scribe::Scribe;
+use crate::diagnostic::Diagnostic;
+use crate::instance::{Holder, Instance};
+use crate::journal::{Journal, Rotate};
+use crate::repo::{Identity, Repo, Settings};
+use crate::sandbox;
+
+/// How the daemon was started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where; the repository is found from here.
+    pub dir: PathBuf,
+    /// Of the host.
+    pub config: Config,
+    /// Work until nothing is left to do, then exit.
+    pub once: bool,
+    /// Where people watch.
+    pub terminal: Terminal,
+    /// Colours on the terminal.
+    pub colors: bool,
+    /// `DISPATCHER_HANDLERS`.
+    pub handlers: Vec<PathBuf>,
+    /// inotify; scans alone find everything too.
+    pub watch: bool,
+}
+
+/// The daemon could not start, or could not go on.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What the process exits with.
+    pub exit: i32,
+    /// Why.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl Refused {
+    /// One problem.
+    #[must_use]
+    pub fn new(exit: i32, problem: Diagnostic) -> Self {
+        Self { exit, problems: vec![problem] }
+    }
+
+    /// Reading or writing failed.
+    #[must_use]
+    pub fn io(what: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::new(74, Diagnostic::new("E0704", format!("failed to {what}: {error}")))
+    }
+}
+
+/// What the daemon stands on.
+pub struct Ground {
+    pub(super) repo: Repo,
+    pub(super) settings: Settings,
+    pub(super) places: Places,
+    pub(super) instance: Instance,
+    pub(super) scribe: Arc<Scribe>,
+    pub(super) clock: Clock,
+    pub(super) host: String,
+    pub(super) source: Source,
+}
+
+/// The machine's name.
+#[must_use]
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// The environment and the user, for finding places.
+fn places(config: &Config, root: &Path) -> Result<Places, Diagnostic> {
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Places::find(config, Host { env: &env, uid: nix::unistd::geteuid().as_raw() }, root)
+}
+
+/// Where local state, socket and locks of the repository at `root` lie.
+///
+/// # Errors
+/// E0807 where the environment names no folder for local state.
+pub fn find_places(config: &Config, root: &Path) -> Result<Places, Diagnostic> {
+    places(config, root)
+}
+
+/// What git needs to know.
+#[must_use]
+pub fn git_settings(config: &Config) -> Settings {
+    let email = config.identity.email.clone().unwrap_or_else(|| format!("dispatcher@{}", host_name()));
+    Settings {
+        remote: config.remote.clone(),
+        branch: config.branch.clone(),
+        timeout: config.git_timeout,
+        identity: Identity { name: config.identity.name.clone(), email },
+    }
+}
+
+/// Opens the repository that `dir` lies in and refuses one that was never made a dispatch repository.
+///
+/// # Errors
+/// 78 with what to do.
+pub fn open_repo(dir: &Path, config: &Config) -> Result<Repo, Refused> {
+    let repo = Repo::open(dir, git_settings(config)).map_err(|error| Refused::new(78, error.diagnostic()))?;
+    let root = repo.root();
+    if !root.join("requests").is_dir() && !root.join("handlers").is_dir() {
+        let problem = Diagnostic::new("E0802", format!("`{}` was never made a dispatch repository", root.display()))
+            .note("it has neither `handlers/` nor `requests/`")
+            .help(format!("dispatcher init {}", root.display()));
+        return Err(Refused::new(78, problem));
+    }
+    Ok(repo)
+}
+
+impl Ground {
+    /// Takes the instance lock and opens everything that a run writes to.
+    ///
+    /// # Errors
+    /// 78 configuration, 75 where another dispatcher works on the repository, 74 where the disk fails.
+    pub fn prepare(options: &Options) -> Result<Self, Refused> {
+        let clock = Clock::start();
+        let repo = open_repo(&options.dir, &options.config)?;
+        let root = repo.root().to_owned();
+        let places = find_places(&options.config, &root).map_err(|problem| Refused::new(78, problem))?;
+        places.make(nix::unistd::geteuid().as_raw()).map_err(|problem| Refused::new(78, problem))?;
+        let host = host_name();
+        let holder = Holder {
+            pid: std::process::id(),
+            since: clock.wall(),
+            host: host.clone(),
+            socket: places.socket(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let instance = Instance::acquire(&places.state.path, &holder)
+            .map_err(|error| Refused::new(error.exit(), error.diagnostic(&root)))?;
+        // From here on everything that an earlier life left is ours.
+        let swept = repo.sweep_locks().map_err(|error| Refused::new(74, error.diagnostic()))?;
+        repo.info_exclude().map_err(|error| Refused::new(74, error.diagnostic()))?;
+        for folder in ["requests", "processed", "logs"] {
+            let path = root.join(folder);
+            std::fs::create_dir_all(&path).map_err(|error| Refused::io(&format!("make `{}`", path.display()), &error))?;
+        }
+        let keep = usize::try_from(options.config.log_rotate.keep).unwrap_or(usize::MAX);
+        let rotate = Rotate { size: options.config.log_rotate.size, keep };
+        let logs = root.join("logs");
+        let failed = |error: std::io::Error| Refused::io(&format!("open the logs in `{}`", logs.display()), &error);
+        let journal = Journal::open(&logs, rotate).map_err(failed)?;
+        let colours = Colours { log: true, terminal: options.colors };
+        let console = Console::open(&logs, rotate, options.terminal, colours).map_err(failed)?;
+        let scribe = Arc::new(Scribe::new(journal, console, clock));
+        for path in swept {
+            scribe.note(&format!("removed `{}`, left by a dispatcher that was killed", path.display()));
+        }
+        let staging = places.state.path.join("staged");
+        let work = places.state.path.join("work");
+        sandbox::clear(&staging).map_err(|error| Refused::io("clear the staged handlers", &error))?;
+        sandbox::clear(&work).map_err(|error| Refused::io("clear the work folders", &error))?;
+        let source = Source { root, extra: options.handlers.clone(), staging };
+        Ok(Self { settings: git_settings(&options.config), repo, places, instance, scribe, clock, host, source })
+    }
+}
+
+/// A shelf with one library on it.
+pub fn shelf(library: Arc<super::library::Library>) -> super::clerk::Shelf {
+    Arc::new(Mutex::new(library))
+}

@@ -1,0 +1,160 @@
+//! What an earlier life left behind: runs that are taken and not recorded.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::daemon::book::Page;
+use crate::daemon::clerk::Clerk;
+use crate::daemon::intake::{Understood, order, rejected, understand};
+use crate::diagnostic::{Diagnostic, Rejection};
+use crate::engine::{Found, Prior, Verdict};
+use crate::event::{Event, RunRef};
+use crate::journal::read_entries;
+use crate::launcher;
+use crate::repo::TakenRequest;
+use crate::request::RunId;
+use crate::runs::{Content, Leftover};
+use crate::status::State;
+
+/// How often a run began again, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tries {
+    failures: u32,
+    crashes: u32,
+}
+
+impl Clerk {
+    /// Finds them, kills what is left of their processes, and opens their pages.
+    ///
+    /// # Errors
+    /// Where the folders cannot be read: nothing is known then, and no work may be taken.
+    pub fn recover(&mut self) -> Result<Vec<Found>, String> {
+        let recorded = self.repo.recorded_ids().map_err(|error| error.to_string())?;
+        let recorded: std::collections::BTreeSet<RunId> = recorded.into_iter().collect();
+        let left = self.runs.unfinished(&|id| recorded.contains(&id)).map_err(|error| error.to_string())?;
+        // Only by what a process itself carries, never by a stored number: numbers are used again.
+        let ids: Vec<RunId> = left.iter().filter(|left| !left.status.status.is_final()).map(|l| l.status.id).collect();
+        if !ids.is_empty() {
+            launcher::sweep(&ids);
+        }
+        Ok(left.into_iter().map(|leftover| self.found(leftover)).collect())
+    }
+
+    fn found(&self, leftover: Leftover) -> Found {
+        let Leftover { status, torn, content } = leftover;
+        let id = status.id;
+        let name = OsString::from(&status.request);
+        let mut page = Page::new(name, status);
+        let bytes = match content {
+            Content::Request => self.runs.request_bytes(id).ok().flatten(),
+            Content::Aside { .. } | Content::Missing => None,
+        };
+        if let Some(bytes) = &bytes {
+            let path = format!("requests/{}", page.status.request);
+            page.tracked = self.repo.holds(&path, bytes).unwrap_or(false);
+            page.taken = TakenRequest::of(path, bytes).ok();
+        }
+        let run = page.run_ref();
+        let prior = if page.status.status.is_final() {
+            page.finished = self.finished(&page);
+            Prior::Final
+        } else {
+            self.prior(&mut page, bytes.as_deref(), content, torn)
+        };
+        self.book.insert(page);
+        Found { run, prior }
+    }
+
+    fn prior(&self, page: &mut Page, bytes: Option<&[u8]>, content: Content, torn: bool) -> Prior {
+        let attempt = page.status.attempt;
+        let running = page.status.status == State::Running || torn;
+        let file = format!("requests/{}", page.status.request);
+        let odd = match content {
+            Content::Aside { odd, path } => {
+                let problem = odd.problem(OsStr::from_bytes(page.status.request.as_bytes()));
+                Some(problem.note(format!("set aside as {}", path.display())))
+            }
+            Content::Missing => {
+                Some(Diagnostic::new("E0107", format!("the copy of `{file}` was removed")).help("ask again"))
+            }
+            Content::Request => None,
+        };
+        let understood = match odd {
+            Some(problem) => Err(Rejection::one(65, problem)),
+            None => understand(&self.library(), bytes.unwrap_or_default(), &file),
+        };
+        let understood = match understood {
+            Ok(understood) => understood,
+            Err(rejection) if attempt == 0 => {
+                return Prior::Settled { verdict: Box::new(rejected(rejection)) };
+            }
+            // It has been started: that it would not be accepted today does not undo that.
+            Err(rejection) => {
+                let verdict = Verdict {
+                    problems: rejection.problems,
+                    ..Verdict::plain(State::Crashed, 70, attempt).because("lost, and its request is not accepted any more")
+                };
+                return Prior::Settled { verdict: Box::new(verdict) };
+            }
+        };
+        // The folder's own name is not the request's id where that one was asked before: it was a duplicate.
+        if understood.request.id.is_some_and(|asked| asked != page.status.id) {
+            let asked = understood.request.id.map_or_else(String::new, |id| id.to_string());
+            let verdict = Verdict::plain(State::Duplicate, 0, 0).because(format!("asked before as {asked}"));
+            return Prior::Settled { verdict: Box::new(verdict) };
+        }
+        self.queued(page, understood, running, attempt)
+    }
+
+    fn queued(&self, page: &mut Page, understood: Understood, running: bool, attempt: u32) -> Prior {
+        page.status.kind = Some(understood.request.kind.clone());
+        // Its lock is the one that it was taken with: another run may hold what it would be given today.
+        let resource = page.status.resource.get_or_insert_with(|| understood.routed.resource.clone()).clone();
+        let Tries { failures, crashes } = tries(&self.root.join("logs").join(format!("{}.jsonl", page.status.id)));
+        let order = Box::new(crate::engine::Order { resource, ..order(page, &understood) });
+        page.request = Some(understood.request);
+        page.routed = Some(understood.routed);
+        if running {
+            Prior::Running { order, attempt, failures, crashes }
+        } else {
+            Prior::Queued { order, attempt, failures, crashes }
+        }
+    }
+
+    /// The run's last event, written again where the earlier life did not come so far.
+    fn finished(&self, page: &Page) -> Option<crate::event::Entry> {
+        let path = self.root.join("logs").join(format!("{}.jsonl", page.status.id));
+        let entries = read_entries(&path).ok().into_iter().flatten();
+        let written = entries.filter(|entry| matches!(entry.event, Event::Finished { .. })).last();
+        written.or_else(|| {
+            let status = &page.status;
+            let run = RunRef { ..page.run_ref() };
+            let event = Event::Finished {
+                run,
+                status: status.status,
+                rc: status.rc.unwrap_or_default(),
+                signal: status.signal,
+                attempt: status.attempt,
+                duration_ms: status.duration_ms,
+                reason: status.reason.clone(),
+            };
+            Some(self.scribe.emit_final(event))
+        })
+    }
+}
+
+/// Counts in a run's own events how often it began again.
+fn tries(path: &Path) -> Tries {
+    let mut tries = Tries::default();
+    for entry in read_entries(path).ok().into_iter().flatten() {
+        if let Event::Retrying { why, .. } = entry.event {
+            match why.as_str() {
+                "crashed" => tries.crashes += 1,
+                "dispatcher stopped" => {}
+                _ => tries.failures += 1,
+            }
+        }
+    }
+    tries
+}

@@ -1,0 +1,327 @@
+//! The daemon: channels, threads, and the one loop that asks the engine what follows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::config::Config;
+use crate::control::{Call, Server};
+use crate::daemon::answers::Facts;
+use crate::daemon::book::Book;
+use crate::daemon::clerk::{Clerk, JOBS, Job};
+use crate::daemon::courier::{self, ERRANDS};
+use crate::daemon::open::{Ground, Options, Refused, open_repo, shelf};
+use crate::daemon::shell::{NoStart, PAUSE, Shell};
+use crate::daemon::sink::Recorder;
+use crate::engine::{self, Engine, ExitCode, Found, Input};
+use crate::event::Event;
+use crate::executor::{self, Executor, Finished};
+use crate::inbox::{self, Inbox, Notice};
+use crate::launcher;
+use crate::runs::Runs;
+use crate::signals::{Listener, Signal};
+
+/// Inputs that wait for the engine: the clerk and the courier have few at a time, see [`JOBS`].
+const INPUTS: usize = 512;
+/// Notices of the inbox that wait: a scan waits for room, so a full inbox slows the scan and nothing else.
+const NOTICES: usize = 1_024;
+/// Calls that wait: as many as there can be connections.
+const CALLS: usize = 16;
+/// How often the disk is looked at.
+const DISK: Duration = Duration::from_secs(5);
+
+/// Everything that can wake the loop.
+struct Ears {
+    inputs: Receiver<Input>,
+    finished: Receiver<Finished>,
+    notices: Receiver<Notice>,
+    signals: Receiver<Signal>,
+    calls: Receiver<Call>,
+    scanned: Receiver<()>,
+}
+
+/// Runs the daemon to its end.
+///
+/// # Errors
+/// Why it could not start.
+pub fn run(options: &Options) -> Result<ExitCode, Refused> {
+    let ground = Ground::prepare(options)?;
+    let config = &options.config;
+    let (to_engine, inputs) = bounded(INPUTS);
+    // One each in the workers' hands and one on its way.
+    let (to_finished, finished) = bounded(config.workers * 2);
+    let (to_notices, notices) = bounded(NOTICES);
+    let (to_signals, signals) = bounded(8);
+    let (to_calls, calls) = bounded(CALLS);
+    // One scan at a time is on its way for the engine, and one for each person who asks.
+    let (to_scanned, scanned) = bounded(CALLS);
+    let ears = Ears { inputs, finished, notices, signals, calls, scanned };
+    let _signals = Listener::start(to_signals).map_err(|error| Refused::io("catch signals", &error))?;
+
+    let Ground { repo, settings, places, instance, scribe, clock, host, source } = ground;
+    let root = repo.root().to_owned();
+    let state = places.state.path.clone();
+    let runs = Runs::new(&root, state.join("aside"), &host);
+    let book = Book::default();
+    let library = source.load(&repo).map_err(|error| Refused { exit: 78, problems: error.problems() })?;
+    let signature = source.signature(&repo).map_err(|error| Refused { exit: 78, problems: error.problems() })?;
+    let kinds = library.table.entries().count();
+    let loaded = Event::RouterLoaded { kinds, commit: library.commit.clone() };
+    let shelf = shelf(library);
+    let sink = Recorder { book: book.clone(), runs: runs.clone(), scribe: Arc::clone(&scribe), clock };
+    let executor = start_executor(config, &state, &places.lock.path, sink, to_finished)?;
+
+    let mut clerk = Clerk {
+        repo,
+        runs: runs.clone(),
+        book: book.clone(),
+        scribe: Arc::clone(&scribe),
+        clock,
+        host: host.clone(),
+        root: root.clone(),
+        shelf: Arc::clone(&shelf),
+        source,
+        signature,
+        to_engine: to_engine.clone(),
+    };
+    scribe.emit(Event::Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        host: host.clone(),
+        workers: config.workers,
+    });
+    scribe.emit(loaded);
+    let found = clerk.recover().map_err(|error| Refused::io("find what an earlier life left", &error))?;
+    let (records, record_jobs) = bounded(JOBS);
+    let (takes, take_jobs) = bounded(JOBS);
+    let (errands, errand_jobs) = bounded(ERRANDS);
+    let courier_repo = open_repo(&root, config)?;
+    let to_clerk = records.clone();
+    let threads = [
+        thread("clerk", move || clerk.work(&record_jobs, &take_jobs))?,
+        thread("courier", move || courier::work(&courier_repo, &errand_jobs, &to_clerk, &to_engine))?,
+    ];
+    let settings = inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
+    let inbox = Inbox::start(settings, to_notices).map_err(|error| Refused::io("watch the inbox", &error))?;
+    let server = Server::bind(&places.socket(), None, to_calls).map_err(|error| Refused::io("listen", &error))?;
+
+    let facts = Facts { root: root.clone(), since: clock.wall(), host, user: executor.user().name.clone() };
+    let shell = Shell {
+        root,
+        state: state.clone(),
+        log_limit: config.log_limit,
+        clock,
+        book,
+        runs,
+        scribe,
+        shelf,
+        executor,
+        inbox,
+        records,
+        takes,
+        errands,
+        waiting: super::answers::Waiting::default(),
+        scanned: to_scanned,
+        in_use: std::collections::BTreeMap::new(),
+    };
+    let pause = std::fs::read_to_string(state.join(PAUSE)).ok().map(|text| text.trim_end().to_owned());
+    let engine = Engine::new(engine_settings(options), pause);
+    let mut daemon = Daemon { engine, shell, facts, min_free: config.min_free, next_disk: Duration::ZERO };
+    let code = daemon.work(found, &ears);
+    drop(server);
+    let how = if options.once { "done (--once)" } else { "stopped" };
+    if let Err(error) = instance.seen(clock.wall(), Some(how)) {
+        daemon.shell.scribe.warn(&error.diagnostic(&daemon.facts.root));
+    }
+    daemon.end(threads);
+    Ok(code)
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Refused> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).map_err(|error| Refused::io("start a thread", &error))
+}
+
+fn start_executor(
+    config: &Config,
+    state: &std::path::Path,
+    locks: &std::path::Path,
+    sink: Recorder,
+    finished: Sender<Finished>,
+) -> Result<Executor, Refused> {
+    let setup = executor::Setup {
+        launcher: launcher::Setup {
+            exe: None,
+            user: config.sandbox.user.clone(),
+            allow_root: config.sandbox.allow_root,
+            lock_dir: locks.to_owned(),
+        },
+        work: state.join("work"),
+    };
+    Executor::start(config.workers, setup, Arc::new(sink), finished).map_err(|error| {
+        Refused::new(78, crate::diagnostic::Diagnostic::new("E0603", error.to_string()))
+    })
+}
+
+fn engine_settings(options: &Options) -> engine::Settings {
+    engine::Settings {
+        workers: options.config.workers,
+        drain_timeout: options.config.drain_timeout,
+        push_retries: options.config.push_retries,
+        fetch_interval: options.config.fetch_interval,
+        once: options.once,
+        seed: fastrand::u64(..),
+    }
+}
+
+/// The loop's own.
+struct Daemon {
+    engine: Engine,
+    shell: Shell,
+    facts: Facts,
+    min_free: u64,
+    next_disk: Duration,
+}
+
+impl Daemon {
+    fn work(&mut self, found: Vec<Found>, ears: &Ears) -> ExitCode {
+        let first = found.into_iter().map(|found| Input::Found(Box::new(found)));
+        for input in first.chain([Input::Tick]) {
+            if let Some(code) = self.feed(input) {
+                return code;
+            }
+        }
+        loop {
+            let now = self.shell.clock.now();
+            if now.mono >= self.next_disk {
+                self.next_disk = now.mono + DISK;
+                if let Some(code) = self.feed(Input::Disk { short: self.short_of_disk() }) {
+                    return code;
+                }
+            }
+            let wait = self.engine.wake_in(self.shell.clock.now()).unwrap_or(DISK).min(DISK);
+            if let Some(input) = self.listen(ears, wait)
+                && let Some(code) = self.feed(input)
+            {
+                return code;
+            }
+        }
+    }
+
+    /// Waits for the next thing that happens.
+    fn listen(&mut self, ears: &Ears, wait: Duration) -> Option<Input> {
+        select! {
+            recv(ears.inputs) -> input => input.ok(),
+            recv(ears.finished) -> finished => finished.ok().map(|finished| self.finished(finished)),
+            recv(ears.notices) -> notice => match notice.ok()? {
+                Notice::Candidate { name, .. } => Some(Input::Arrived(name)),
+                Notice::Warn(problem) => {
+                    self.shell.scribe.warn(&problem);
+                    None
+                }
+                Notice::ScanDone { .. } => None,
+            },
+            recv(ears.scanned) -> done => done.ok().map(|()| {
+                // What the scan offered lies in front of this in another channel: it goes first.
+                Input::Scanned
+            }),
+            recv(ears.signals) -> signal => match signal.ok()? {
+                Signal::Terminate => Some(Input::Stop { by: "signal".to_owned() }),
+                Signal::Fetch => Some(Input::FetchNow),
+                Signal::Reload => {
+                    drop(self.shell.records.send(Job::Reload));
+                    None
+                }
+            },
+            recv(ears.calls) -> call => self.shell.answer(call.ok()?, &self.engine, &self.facts),
+            default(wait) => Some(Input::Tick),
+        }
+    }
+
+    fn finished(&mut self, finished: Finished) -> Input {
+        let Finished { id, attempt, outcome } = finished;
+        let ended = ended(&outcome);
+        self.shell.attempt_ended(id, outcome);
+        Input::Ended { id, attempt, ended }
+    }
+
+    /// Asks the engine and does what it says, and what follows from that.
+    fn feed(&mut self, input: Input) -> Option<ExitCode> {
+        let fetched = matches!(input, Input::Fetched(_));
+        let looked = fetched || input == Input::Scanned;
+        let mut inputs = std::collections::VecDeque::from([input]);
+        let mut code = None;
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.engine.handle(self.shell.clock.now(), input) {
+                match self.shell.perform(effect) {
+                    Ok(exit) => code = code.or(exit),
+                    Err((id, attempt, why)) => inputs.push_back(Input::Ended { id, attempt, ended: not_started(why) }),
+                }
+            }
+        }
+        if looked {
+            let (engine, clock) = (&self.engine, self.shell.clock);
+            self.shell.waiting.looked(fetched, || engine.snapshot(clock.now()));
+        }
+        code
+    }
+
+    fn short_of_disk(&self) -> Option<String> {
+        let free = |path: &PathBuf| {
+            let stat = nix::sys::statvfs::statvfs(path).ok()?;
+            Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
+        };
+        let places = [&self.facts.root, &self.shell.state];
+        let short = places.into_iter().find_map(|path| Some((path, free(path).filter(|&free| free < self.min_free)?)));
+        short.map(|(path, free)| {
+            let wanted = crate::quantity::show_size(self.min_free);
+            format!("`{}` has {} MiB free, less than `min_free` {wanted}; no new work begins", path.display(), free >> 20)
+        })
+    }
+
+    /// Ends the threads in the order in which they depend on each other.
+    fn end(self, threads: [JoinHandle<()>; 2]) {
+        let Self { shell, .. } = self;
+        let Shell { executor, inbox, records, takes, errands, .. } = shell;
+        drop((records, takes, errands, inbox));
+        executor.join();
+        for thread in threads {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn not_started(why: NoStart) -> engine::Ended {
+    match why {
+        NoStart::Problem(problem) => engine::Ended::NotStarted(Box::new(problem)),
+        NoStart::Trouble(what) => engine::Ended::Trouble(what),
+    }
+}
+
+/// The executor's words in the engine's.
+fn ended(outcome: &executor::Outcome) -> engine::Ended {
+    let terminated = outcome.terminated;
+    let problem = outcome.problem.clone().map(Box::new);
+    match (outcome.ended, problem) {
+        (executor::Ended::LockBusy, _) => engine::Ended::LockBusy,
+        (executor::Ended::Exited(code), problem) => engine::Ended::Exited { code, terminated, problem },
+        (executor::Ended::Signaled(signal), _) => engine::Ended::Signalled { signal, terminated },
+        (executor::Ended::TimedOut, _) => engine::Ended::TimedOut,
+        (executor::Ended::OutOfMemory, _) => engine::Ended::OutOfMemory,
+        (executor::Ended::TooManyProcesses, Some(problem)) => engine::Ended::TooManyProcesses(problem),
+        (executor::Ended::TooManyProcesses, None) => engine::Ended::Signalled { signal: 9, terminated },
+        (executor::Ended::Lost, _) => engine::Ended::Lost,
+        // Told to end before it began: as good as having ended so.
+        (executor::Ended::NotStarted, _) if terminated => engine::Ended::Signalled { signal: 15, terminated },
+        (executor::Ended::NotStarted, Some(problem)) if ["E0601", "E0603"].contains(&problem.code) => {
+            engine::Ended::NotStarted(problem)
+        }
+        (executor::Ended::NotStarted, problem) => {
+            engine::Ended::Trouble(problem.map_or_else(|| "the attempt could not begin".to_owned(), |p| p.message))
+        }
+    }
+}

@@ -26,20 +26,13 @@ pub(super) fn scan(file: &File, len: u64) -> io::Result<Scan> {
     let mut cleaner = Cleaner::trusting();
     let mut result = Scan { clean: 0, coloured: false, mark: None };
     // What the cleaner holds back, then the next piece; `out` has to be how it starts.
-    let (mut input, mut out, mut overlap) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut input, mut out) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < len {
         let held = input.len();
         input.resize(held + usize::try_from((len - at).min(CHUNK)).unwrap_or(0), 0);
         let piece = &mut input[held..];
         file.read_exact_at(piece, at)?;
-        if result.mark.is_none() {
-            let before = overlap.len() as u64;
-            overlap.extend_from_slice(piece);
-            result.mark = find_mark(&overlap).map(|found| at - before + found as u64);
-            let keep = overlap.len().saturating_sub(MARK_LEN - 1);
-            overlap.drain(..keep);
-        }
         at += piece.len() as u64;
         out.clear();
         cleaner.push(piece, &mut out);
@@ -52,8 +45,29 @@ pub(super) fn scan(file: &File, len: u64) -> io::Result<Scan> {
         input.drain(..same);
         result.coloured = cleaner.is_coloured();
     }
-    result.mark = result.mark.filter(|&mark| mark < result.clean);
+    result.mark = find_mark_in(file, result.clean)?;
     Ok(result)
+}
+
+/// Where the line of a cut starts in the first `len` bytes, or as many as there still are.
+pub(super) fn find_mark_in(file: &File, len: u64) -> io::Result<Option<u64>> {
+    let mut window = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let overlap = window.len();
+        window.resize(overlap + usize::try_from((len - at).min(CHUNK)).unwrap_or(0), 0);
+        let read = file.read_at(&mut window[overlap..], at)?;
+        if read == 0 {
+            break;
+        }
+        window.truncate(overlap + read);
+        if let Some(found) = find_mark(&window) {
+            return Ok(Some(at - overlap as u64 + found as u64));
+        }
+        at += read as u64;
+        window.drain(..window.len().saturating_sub(MARK_LEN - 1));
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

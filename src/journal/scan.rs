@@ -17,14 +17,12 @@ pub(super) struct Scan {
     pub clean: u64,
     /// The colours at that point are not reset.
     pub coloured: bool,
-    /// Where the line of a cut starts.
-    pub mark: Option<u64>,
 }
 
 /// Reads the first `len` bytes.
 pub(super) fn scan(file: &File, len: u64) -> io::Result<Scan> {
     let mut cleaner = Cleaner::trusting();
-    let mut result = Scan { clean: 0, coloured: false, mark: None };
+    let mut result = Scan { clean: 0, coloured: false };
     // What the cleaner holds back, then the next piece; `out` has to be how it starts.
     let (mut input, mut out) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -45,7 +43,6 @@ pub(super) fn scan(file: &File, len: u64) -> io::Result<Scan> {
         input.drain(..same);
         result.coloured = cleaner.is_coloured();
     }
-    result.mark = find_mark_in(file, result.clean)?;
     Ok(result)
 }
 
@@ -77,16 +74,18 @@ mod tests {
     use super::super::cut::Cut;
     use super::*;
 
-    fn check(content: &[u8], expect: Scan) {
+    fn check(content: &[u8], expect: Scan) -> File {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, content).unwrap();
-        assert_eq!(scan(&File::open(path).unwrap(), content.len() as u64).unwrap(), expect);
+        let file = File::open(path).unwrap();
+        assert_eq!(scan(&file, content.len() as u64).unwrap(), expect);
+        file
     }
 
     #[test]
     fn says_what_is_ours() {
-        let plain = |clean| Scan { clean, coloured: false, mark: None };
+        let plain = |clean| Scan { clean, coloured: false };
         check(b"", plain(0));
         check("a\tb\r\ngrün\n".as_bytes(), plain(11));
         check(b"text\xe2\x94", plain(4));
@@ -98,7 +97,9 @@ mod tests {
         let line = Cut { from: 1, to: 2 }.line();
         for before in [0, 5, CHUNK - 12, CHUNK - 1, CHUNK, 3 * CHUNK - 7] {
             let content = "é".repeat(usize::try_from(before / 2).unwrap()) + &"x".repeat(before as usize % 2) + &line;
-            check(content.as_bytes(), Scan { mark: Some(before), ..plain(content.len() as u64) });
+            let file = check(content.as_bytes(), plain(content.len() as u64));
+            assert_eq!(find_mark_in(&file, content.len() as u64).unwrap(), Some(before));
+            assert_eq!(find_mark_in(&file, before + 5).unwrap(), None);
         }
     }
 }

@@ -73,7 +73,16 @@ pub fn is_own_line(line: &[u8]) -> bool {
 
 /// Where the line of a cut starts.
 pub(super) fn find_mark(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(CUT.len()).position(|window| window == CUT)
+    let mut at = 0;
+    // Colours are rare: looking for their first byte is much faster than for the whole mark.
+    while let Some(esc) = bytes[at..].iter().position(|&b| b == CUT[0]) {
+        at += esc;
+        if bytes[at..].starts_with(CUT) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
 }
 
 /// Length of what [`find_mark`] looks for.

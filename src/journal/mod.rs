@@ -10,6 +10,7 @@
 mod clean;
 mod cut;
 mod entries;
+mod follow;
 mod meter;
 mod rotation;
 mod run_log;
@@ -17,8 +18,10 @@ mod scan;
 mod streams;
 
 pub use clean::Cleaner;
+pub(crate) use cut::grouped;
 pub use cut::{Cut, Found, find_cut, is_own_line};
 pub use entries::{Entries, read_entries, stream_files};
+pub use follow::{Followed, LogFollower};
 pub use meter::{Latest, OutputMeter};
 pub use rotation::{Losses, Rotate, Rotating};
 pub use run_log::RunLog;

@@ -123,8 +123,9 @@ pub(super) fn older_files(path: &Path) -> io::Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-/// Opens a file of lines, made if need be, and cuts off a torn last line. Never through a symlink.
-pub(super) fn open_lines(path: &Path) -> io::Result<File> {
+/// Opens a regular file for reading and writing, made if need be, and its folder too (but not the folder's folder: that
+/// would be a repository that is gone). Never through a symlink.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let open = || {
         OpenOptions::new()
             .read(true)
@@ -135,19 +136,25 @@ pub(super) fn open_lines(path: &Path) -> io::Result<File> {
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)
     };
-    let file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(path))?;
+    let file = match (open(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(folder)?;
             open()?
         }
-        other => other?,
+        (other, _) => other?,
     };
-    let meta = file.metadata()?;
-    if !meta.is_file() {
+    if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is not a regular file", path.display())));
     }
-    let whole = whole_lines(&file, meta.len())?;
-    if whole < meta.len() {
+    Ok(file)
+}
+
+/// Opens a file of lines and cuts off a torn last one.
+pub(super) fn open_lines(path: &Path) -> io::Result<File> {
+    let file = open_regular(path)?;
+    let len = file.metadata()?.len();
+    let whole = whole_lines(&file, len)?;
+    if whole < len {
         file.set_len(whole)?;
     }
     Ok(file)

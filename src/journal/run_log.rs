@@ -16,15 +16,16 @@
 //! file alone: no handler can write the mark ([`super::cut`]), and an interrupted step is finished by the next `open`.
 //! A log without the mark is uncut, so its length is its offset.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::Cleaner;
 use super::cut::{self, CUT_LINE_MAX, Cut, Mark, OWN, RESET, grouped};
-use super::scan::scan;
+use super::rotation::open_regular;
+use super::scan::{find_mark_in, scan};
 use crate::time::Time;
 
 /// Read, cleaned and moved at once.
@@ -64,26 +65,12 @@ impl RunLog {
     /// # Errors
     /// What the file system says; a symlink or anything but a regular file at `path`.
     pub fn open(path: &Path, limit: u64) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            let message = format!("`{}` is not a regular file", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
+        let file = open_regular(path)?;
+        let len = file.metadata()?.len();
         let mut log = Self {
             file,
             limit: limit.max(LIMIT_MIN),
-            len: meta.len(),
+            len,
             head: None,
             missing: 0,
             cleaner: Cleaner::default(),
@@ -111,16 +98,14 @@ impl RunLog {
     /// A line of the dispatcher's own, on a line of its own; `text` may have several and colours, all else is escaped.
     pub fn line(&mut self, time: Time, text: &str) {
         let mut bytes = self.fresh_line();
-        let mut clean = Vec::with_capacity(text.len());
-        let mut cleaner = Cleaner::default();
-        cleaner.push(text.as_bytes(), &mut clean);
-        cleaner.finish(&mut clean);
         let clock = time.clock();
         let mut stamp = clock.clone();
-        for line in clean.strip_suffix(b"\n").unwrap_or(&clean).split(|&b| b == b'\n') {
+        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
             bytes.extend_from_slice(format!("{OWN}{stamp}{RESET}  ").as_bytes());
-            bytes.extend_from_slice(line);
-            if line.contains(&0x1b) {
+            let mut cleaner = Cleaner::default();
+            cleaner.push(line.as_bytes(), &mut bytes);
+            cleaner.finish(&mut bytes);
+            if cleaner.is_coloured() {
                 bytes.extend_from_slice(RESET.as_bytes());
             }
             bytes.push(b'\n');
@@ -303,11 +288,8 @@ impl RunLog {
 
     /// Finds out from the file alone how the log stands.
     fn recover(&mut self) -> io::Result<()> {
-        let found = scan(&self.file, self.len)?;
-        let torn = self.len - found.clean;
-        self.shrink_to(found.clean)?;
-        self.cleaner.set_coloured(found.coloured);
-        if let Some(at) = found.mark {
+        // First of all: half moved, the file has characters that are cut in two and whole again in a moment.
+        if let Some(at) = find_mark_in(&self.file, self.len)? {
             let line = self.read(at, (at + CUT_LINE_MAX as u64).min(self.len))?;
             match cut::parse(&line) {
                 Some((Mark::Done(cut), len)) => self.head = Some(Head { cut, tail_at: at + len as u64 }),
@@ -315,6 +297,11 @@ impl RunLog {
                 None => self.shrink_to(at)?,
             }
         }
+        let found = scan(&self.file, self.len)?;
+        let torn = self.len - found.clean;
+        self.shrink_to(found.clean)?;
+        self.cleaner.set_coloured(found.coloured);
+        self.head = self.head.filter(|head| head.tail_at <= self.len);
         let last = self.read(self.len.saturating_sub(4096), self.len)?;
         self.open_line = is_visible(last.rsplit(|&b| b == b'\n').next().unwrap_or_default());
         if torn > 64 {

@@ -54,10 +54,10 @@ impl Journal {
         let entry = inner.number(ts, event);
         let line = line_of(&entry);
         if let Some(run) = entry.event.run() {
-            let outcome = self.to_run(run.id, &line);
+            let outcome = self.append_to_run(run.id, &line);
             inner.losses.count(outcome);
         }
-        inner.to_stream(&line);
+        inner.append(&line);
         entry
     }
 
@@ -66,7 +66,7 @@ impl Journal {
         let mut inner = self.lock();
         let entry = Entry { v: 1, seq: inner.next, ts, event };
         if let Some(run) = entry.event.run() {
-            let outcome = self.to_run(run.id, &line_of(&entry));
+            let outcome = self.append_to_run(run.id, &line_of(&entry));
             inner.losses.count(outcome);
         }
         entry
@@ -77,7 +77,7 @@ impl Journal {
     pub fn announce(&self, entry: Entry) -> Entry {
         let mut inner = self.lock();
         let entry = inner.number(entry.ts, entry.event);
-        inner.to_stream(&line_of(&entry));
+        inner.append(&line_of(&entry));
         entry
     }
 
@@ -91,7 +91,7 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn to_run(&self, id: RunId, line: &[u8]) -> io::Result<()> {
+    fn append_to_run(&self, id: RunId, line: &[u8]) -> io::Result<()> {
         // Opened for each line: a run has few of them a second, and thousands of queued runs must not hold a descriptor.
         append_line(&open_lines(&self.logs.join(format!("{id}.jsonl")))?, line)
     }
@@ -104,7 +104,7 @@ impl Inner {
         Entry { v: 1, seq, ts, event }
     }
 
-    fn to_stream(&mut self, line: &[u8]) {
+    fn append(&mut self, line: &[u8]) {
         let outcome = self.stream.append(line);
         self.losses.count(outcome);
     }

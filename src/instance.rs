@@ -198,7 +198,10 @@ mod tests {
         assert!(matches!(&error, InstanceError::Held(Some(holder)) if **holder == first), "{error:?}");
         assert_eq!(error.exit(), 75);
         let text = error.diagnostic(Path::new("/srv/ops")).render();
-        assert!(text.contains(&format!("process {}", first.pid)) && text.contains("on ops-1 since 2025-11-23T"), "{text}");
+        assert!(
+            text.contains(&format!("process {}", first.pid)) && text.contains("on ops-1 since 2025-11-23T"),
+            "{text}"
+        );
         drop(held);
         let again = Instance::acquire(state.path(), &me(std::process::id())).unwrap();
         drop(again);
@@ -217,7 +220,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         assert_eq!(last_seen(state.path()), None);
         let held = Instance::acquire(state.path(), &me(1)).unwrap();
-        assert_eq!(last_seen(state.path()).unwrap().words(), "last seen 2025-11-23 12:13 UTC, then it ended without a word");
+        assert_eq!(
+            last_seen(state.path()).unwrap().words(),
+            "last seen 2025-11-23 12:13 UTC, then it ended without a word"
+        );
         held.seen(Time::from_millis(1_763_900_060_000), Some("stopped by systemd")).unwrap();
         drop(held);
         assert_eq!(last_seen(state.path()).unwrap().words(), "last seen 2025-11-23 12:14 UTC, stopped by systemd");

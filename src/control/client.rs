@@ -29,12 +29,8 @@ pub enum ConnectError {
     NotPermitted {
         /// The socket, or the folder that hides it.
         path: PathBuf,
-        /// Owner's name, group's name and mode, where they can be seen.
-        owned: Option<(String, String, u32)>,
-        /// Who asks.
-        user: String,
-        /// And their groups.
-        groups: Vec<String>,
+        /// Whom it belongs to and who asked.
+        why: Box<Refused>,
     },
     /// Anything else (exit 69).
     #[error("failed to connect to `{path}`: {source}")]
@@ -44,6 +40,17 @@ pub enum ConnectError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Why the system refused a connection.
+#[derive(Debug)]
+pub struct Refused {
+    /// Owner's name, group's name and mode, where they can be seen.
+    pub owned: Option<(String, String, u32)>,
+    /// Who asked.
+    pub user: String,
+    /// And their groups.
+    pub groups: Vec<String>,
 }
 
 impl ConnectError {
@@ -56,11 +63,10 @@ impl ConnectError {
                 let last = last_seen.map_or(String::new(), |words| format!(" ({words})"));
                 Diagnostic::new("E0701", format!("dispatcher is not running for {}", repo.display()))
                     .note(format!("no one answers on {}{last}", path.display()))
-                    .help(
-                        "systemctl start dispatcher     or look at old runs without it: dispatcher list",
-                    )
+                    .help("systemctl start dispatcher     or look at old runs without it: dispatcher list")
             }
-            Self::NotPermitted { path, owned, user, groups } => {
+            Self::NotPermitted { path, why } => {
+                let Refused { owned, user, groups } = &**why;
                 let diagnostic = Diagnostic::new("E0702", format!("no permission for {}", path.display()));
                 let you = format!("you are {user} (groups: {})", groups.join(", "));
                 match owned {
@@ -76,7 +82,9 @@ impl ConnectError {
                     }
                 }
             }
-            Self::Io { .. } => Diagnostic::new("E0701", self.to_string()).help("dispatcher list works without a daemon"),
+            Self::Io { .. } => {
+                Diagnostic::new("E0701", self.to_string()).help("dispatcher list works without a daemon")
+            }
         }
     }
 
@@ -145,7 +153,9 @@ impl Client {
         match UnixStream::connect(path) {
             Ok(stream) => Ok(Self { lines: Lines::new(stream) }),
             Err(source) => Err(match source.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => ConnectError::NotRunning { path: path.to_owned() },
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    ConnectError::NotRunning { path: path.to_owned() }
+                }
                 ErrorKind::PermissionDenied => not_permitted(path),
                 _ => ConnectError::Io { path: path.to_owned(), source },
             }),
@@ -179,7 +189,8 @@ fn not_permitted(path: &Path) -> ConnectError {
     groups.extend(nix::unistd::getgroups().unwrap_or_default());
     groups.dedup();
     let groups = groups.into_iter().map(group).collect();
-    ConnectError::NotPermitted { path, owned, user: user(nix::unistd::geteuid().as_raw()), groups }
+    let why = Refused { owned, user: user(nix::unistd::geteuid().as_raw()), groups };
+    ConnectError::NotPermitted { path, why: Box::new(why) }
 }
 
 fn user(uid: u32) -> String {

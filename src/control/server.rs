@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ const LONGEST: usize = 64 << 10;
 const BUSY: usize = 16;
 /// Connections that wait for the end of a run; each is an idle thread.
 const WAITING: usize = 256;
+/// How long a new client waits for one of the others: most are done at once.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// For a whole command line, and for an answer to be read.
 const LINE_TIME: Duration = Duration::from_secs(10);
 /// For the daemon to answer; the longest command is a fetch, which has deadlines of its own.
@@ -106,19 +108,33 @@ impl Drop for Server {
     }
 }
 
-/// Counts something for as long as it lives.
-struct Seat(Arc<AtomicUsize>);
+/// A bounded number of seats: each is a token in a channel.
+#[derive(Clone)]
+struct Seats {
+    free: Receiver<()>,
+    back: Sender<()>,
+}
 
-impl Seat {
-    fn take(seats: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let free = |taken| (taken < most).then_some(taken + 1);
-        seats.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok().map(|_| Self(Arc::clone(seats)))
+/// One of them, given back when dropped.
+struct Seat(Sender<()>);
+
+impl Seats {
+    fn new(most: usize) -> Self {
+        let (back, free) = bounded(most);
+        for _ in 0..most {
+            let _ = back.try_send(());
+        }
+        Self { free, back }
+    }
+
+    fn take(&self, patience: Duration) -> Option<Seat> {
+        self.free.recv_timeout(patience).ok().map(|()| Seat(self.back.clone()))
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let _ = self.0.try_send(());
     }
 }
 
@@ -130,7 +146,7 @@ struct Door {
 
 impl Door {
     fn run(self) {
-        let (busy, waiting) = (Arc::default(), Arc::<AtomicUsize>::default());
+        let (busy, waiting) = (Seats::new(BUSY), Seats::new(WAITING));
         while !self.stopped.load(Ordering::Acquire) {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -141,15 +157,15 @@ impl Door {
                     continue;
                 }
             };
-            let Some(seat) = Seat::take(&busy, BUSY) else {
+            let Some(seat) = busy.take(PATIENCE) else {
                 refuse(stream, "E0705", &format!("{BUSY} clients are being answered already"), 75);
                 continue;
             };
             let talk = Talk {
                 calls: self.calls.clone(),
                 stopped: Arc::clone(&self.stopped),
-                waiting: Arc::clone(&waiting),
-                busy: Arc::clone(&busy),
+                waiting: waiting.clone(),
+                busy: busy.clone(),
             };
             // Where the system gives no thread, the connection closes, and the client says so.
             let _ = std::thread::Builder::new().name("client".into()).spawn(move || talk.run(stream, seat));
@@ -170,8 +186,8 @@ fn refuse(stream: UnixStream, code: &str, message: &str, exit: i32) {
 struct Talk {
     calls: Sender<Call>,
     stopped: Arc<AtomicBool>,
-    waiting: Arc<AtomicUsize>,
-    busy: Arc<AtomicUsize>,
+    waiting: Seats,
+    busy: Seats,
 }
 
 impl Talk {
@@ -206,7 +222,7 @@ impl Talk {
         let waits = matches!(command, Command::Wait { .. });
         let mut bench = None;
         if waits {
-            bench = Seat::take(&self.waiting, WAITING);
+            bench = self.waiting.take(Duration::ZERO);
             if bench.is_none() {
                 return Some(error("E0705", &format!("{WAITING} clients wait for runs already"), "try again", 75));
             }
@@ -233,7 +249,7 @@ impl Talk {
         };
         if waits {
             drop(bench);
-            *seat = Seat::take(&self.busy, BUSY);
+            *seat = self.busy.take(Duration::ZERO);
         }
         Some(answer)
     }

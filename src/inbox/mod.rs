@@ -12,6 +12,8 @@
 
 mod judge;
 mod shelf;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod watcher;
 

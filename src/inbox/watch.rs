@@ -181,7 +181,12 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(settings: Settings, to: Sender<Notice>, mail: Arc<Mutex<Mail>>, wakes: (Receiver<()>, Receiver<()>)) -> Self {
+    fn new(
+        settings: Settings,
+        to: Sender<Notice>,
+        mail: Arc<Mutex<Mail>>,
+        wakes: (Receiver<()>, Receiver<()>),
+    ) -> Self {
         let now = Instant::now();
         Self {
             shelf: Shelf::new(settings.quiet, settings.hold),
@@ -242,9 +247,8 @@ impl Keeper {
     fn wait(&self, hinted: &mut BTreeMap<OsString, Hint>) -> Result<bool, Stop> {
         let over = self.scans.iter().map(|scan| scan.over).min();
         let next = [Some(self.next_scan), Some(self.next_check), self.shelf.next(), over];
-        let wait = next.into_iter().flatten().min().map_or(FOLDER_CHECK, |at| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let wait =
+            next.into_iter().flatten().min().map_or(FOLDER_CHECK, |at| at.saturating_duration_since(Instant::now()));
         select! {
             recv(self.hints.receiver()) -> news => Ok(news.is_ok_and(|news| note(hinted, news))),
             recv(self.woken) -> _ => Ok(false),
@@ -274,7 +278,7 @@ impl Keeper {
         let is_new = self.folder != Some(found);
         if is_new {
             self.watch = None;
-            self.shelf.clear();
+            self.shelf.hints_lost(now);
             (self.folder, self.next_scan) = (Some(found), now);
         }
         // Where inotify refuses, it is asked again with each scan.

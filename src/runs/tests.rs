@@ -253,7 +253,7 @@ fn a_file_that_may_not_be_read_is_set_aside() {
 
 #[test]
 fn the_state_folder_may_be_on_another_file_system() {
-    let Ok(shm) = tempfile::tempdir_in("/dev/shm") else { return };
+    let shm = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let world = world();
     let is_other =
         Stamp::of(&fs::metadata(shm.path()).unwrap()).dev != Stamp::of(&fs::metadata(&world.root).unwrap()).dev;

@@ -29,12 +29,8 @@ pub enum ConnectError {
     NotPermitted {
         /// The socket, or the folder that hides it.
         path: PathBuf,
-        /// Owner's name, group's name and mode, where they can be seen.
-        owned: Option<(String, String, u32)>,
-        /// Who asks.
-        user: String,
-        /// And their groups.
-        groups: Vec<String>,
+        /// Whom it belongs to and who asked.
+        why: Box<Refused>,
     },
     /// Anything else (exit 69).
     #[error("failed to connect to `{path}`: {source}")]
@@ -44,6 +40,17 @@ pub enum ConnectError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Why the system refused a connection.
+#[derive(Debug)]
+pub struct Refused {
+    /// Owner's name, group's name and mode, where they can be seen.
+    pub owned: Option<(String, String, u32)>,
+    /// Who asked.
+    pub user: String,
+    /// And their groups.
+    pub groups: Vec<String>,
 }
 
 impl ConnectError {
@@ -58,7 +65,8 @@ impl ConnectError {
                     .note(format!("no one answers on {}{last}", path.display()))
                     .help("systemctl start dispatcher     or look at old runs without it: dispatcher list")
             }
-            Self::NotPermitted { path, owned, user, groups } => {
+            Self::NotPermitted { path, why } => {
+                let Refused { owned, user, groups } = &**why;
                 let diagnostic = Diagnostic::new("E0702", format!("no permission for {}", path.display()));
                 let you = format!("you are {user} (groups: {})", groups.join(", "));
                 match owned {
@@ -181,7 +189,8 @@ fn not_permitted(path: &Path) -> ConnectError {
     groups.extend(nix::unistd::getgroups().unwrap_or_default());
     groups.dedup();
     let groups = groups.into_iter().map(group).collect();
-    ConnectError::NotPermitted { path, owned, user: user(nix::unistd::geteuid().as_raw()), groups }
+    let why = Refused { owned, user: user(nix::unistd::geteuid().as_raw()), groups };
+    ConnectError::NotPermitted { path, why: Box::new(why) }
 }
 
 fn user(uid: u32) -> String {

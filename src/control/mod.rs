@@ -9,5 +9,5 @@ mod server;
 mod tests;
 mod wire;
 
-pub use client::{AskError, Client, ConnectError};
+pub use client::{AskError, Client, ConnectError, Refused};
 pub use server::{BindError, Call, Server};

@@ -196,6 +196,20 @@ fn a_client_has_deadlines() {
 }
 
 #[test]
+fn the_mode_of_the_socket_is_the_permission() {
+    let world = world();
+    std::fs::set_permissions(&world.path, std::fs::Permissions::from_mode(0o0)).unwrap();
+    match Client::connect(&world.path) {
+        Ok(_) => assert!(nix::unistd::geteuid().is_root(), "only root may pass a closed mode"),
+        Err(error) => {
+            assert_eq!(error.exit(), 77);
+            let text = error.diagnostic(std::path::Path::new("/srv/ops"), None).render();
+            assert!(text.contains("mode 0000; you are "), "{text}");
+        }
+    }
+}
+
+#[test]
 fn messages_say_what_to_do() {
     let path = PathBuf::from("/run/dispatcher/3f9a1c7e5b0e.sock");
     let repo = std::path::Path::new("/srv/ops-requests");
@@ -209,9 +223,11 @@ fn messages_say_what_to_do() {
     );
     let closed = ConnectError::NotPermitted {
         path,
-        owned: Some(("root".into(), "dispatcher".into(), 0o660)),
-        user: "ana".into(),
-        groups: vec!["ana".into(), "docker".into()],
+        why: Box::new(Refused {
+            owned: Some(("root".into(), "dispatcher".into(), 0o660)),
+            user: "ana".into(),
+            groups: vec!["ana".into(), "docker".into()],
+        }),
     };
     assert_eq!(closed.exit(), 77);
     assert_eq!(

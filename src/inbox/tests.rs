@@ -108,7 +108,7 @@ fn what_was_there_is_offered_in_order_of_names() {
                 fs::write(folder.join(name), "kind: x\n").unwrap();
             }
         };
-        let world = world_with(|s| s.watch = watch, fill);
+        let world = world_with(|s| *s = settings(&s.folder, watch), fill);
         let seen = world.until_scan(&[]);
         assert_eq!(names(&seen), ["10.yml", "9.yml", "a.yaml", "b.yml"]);
         assert!(codes(&seen).is_empty() && world.rescan().is_empty(), "each once");

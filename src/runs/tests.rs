@@ -237,6 +237,35 @@ fn odd_files_are_set_aside_and_never_followed() {
 }
 
 #[test]
+fn a_file_that_may_not_be_read_is_set_aside() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = world();
+    world.drop_request("kind: x\n");
+    fs::set_permissions(world.path(), fs::Permissions::from_mode(0o0)).unwrap();
+    let taken = world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(taken, Taken::Request(b"kind: x\n".to_vec()));
+    } else {
+        assert!(matches!(taken, Taken::Aside { odd: Odd::Unreadable, .. }), "{taken:?}");
+        assert!(matches!(world.restart()[0].content, Content::Aside { odd: Odd::Unreadable, .. }));
+    }
+}
+
+#[test]
+fn the_state_folder_may_be_on_another_file_system() {
+    let shm = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let world = world();
+    let is_other =
+        Stamp::of(&fs::metadata(shm.path()).unwrap()).dev != Stamp::of(&fs::metadata(&world.root).unwrap()).dev;
+    let runs = Runs::new(&world.root, shm.path().join("aside"), "ops-1");
+    File::create(world.path()).unwrap().set_len(1 << 40).unwrap();
+    let Taken::Aside { path, .. } = runs.take(OsStr::new(NAME), &status(1), None).unwrap() else { panic!("kept") };
+    assert_eq!(path.starts_with(&world.root), is_other);
+    let left = runs.unfinished(&|_| false).unwrap();
+    assert!(matches!(&left[0].content, Content::Aside { path: p, .. } if *p == path));
+}
+
+#[test]
 fn names_are_one_component() {
     let world = world();
     fs::write(world.root.join("secret"), "x").unwrap();

@@ -177,6 +177,9 @@ impl Engine {
     /// How long the shell may wait before the next [`Input::Tick`]; `None` for as long as it likes.
     #[must_use]
     pub fn wake_in(&self, now: Now) -> Option<Duration> {
+        if self.exited {
+            return None;
+        }
         let queued = self.runs.values().filter_map(|run| match run.phase {
             Phase::Queued { after, .. } if after > now.mono => Some(after),
             _ => None,
@@ -187,7 +190,11 @@ impl Engine {
             .filter(|run| run.attempt == 0)
             .filter_map(|run| run.order.max_queue_age.map(|age| run.since + age));
         let retakes = self.inbox.values().copied().filter(|&at| at > now.mono);
-        let mono = queued.chain(ages).chain(retakes).chain(self.locks.next_look(now.mono)).chain(self.git.wake());
+        let mono = queued
+            .chain(ages)
+            .chain(retakes)
+            .chain(self.locks.next_look(now.mono))
+            .chain(self.git.wake(self.working()));
         let mono = mono.chain(self.mode.wake()).min().map(|at| at.saturating_sub(now.mono));
         let expiries = self.runs.values().filter(|run| run.attempt == 0).filter_map(|run| run.order.expires_at);
         let wall = expiries.chain(self.scheduled.values().copied()).min();

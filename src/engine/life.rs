@@ -156,7 +156,11 @@ impl Engine {
                     self.conclude(id, verdict, out);
                 }
             }
-            _ => self.judge(now, id, attempt, ended, out),
+            // Nothing was started, so that even `on_crash: fail` may begin at the next start.
+            Some(Why::Stop) if matches!(ended, Ended::Trouble(_)) => {
+                self.requeue(now, id, Duration::ZERO, "dispatcher stopped", out);
+            }
+            end => self.judge(now, id, attempt, end, ended, out),
         }
     }
 
@@ -175,7 +179,7 @@ impl Engine {
     }
 
     /// What an attempt that ran to an end of its own means for the run.
-    fn judge(&mut self, now: Now, id: RunId, attempt: u32, ended: Ended, out: &mut Vec<Effect>) {
+    fn judge(&mut self, now: Now, id: RunId, attempt: u32, end: Option<Why>, ended: Ended, out: &mut Vec<Effect>) {
         let plain = |state, rc| Verdict::plain(state, rc, attempt);
         let verdict = match ended {
             Ended::Exited { code: 0, problem, .. } => with(plain(State::Succeeded, 0), problem.as_deref()),
@@ -199,6 +203,10 @@ impl Engine {
         if verdict.state != State::Succeeded {
             run.failures += 1;
             if run.order.retries(verdict.state, verdict.rc) && run.failures < run.order.attempts {
+                if let Some(Why::Person { by, reason }) = end {
+                    // It ended before it heard of it; whoever cancelled it does not want the next attempt either.
+                    return self.conclude(id, cancelled(attempt, &by, reason.as_deref()), out);
+                }
                 let most = run.order.backoff.saturating_mul(BACKOFF_GROWTH);
                 let delay = backoff::ceiling(run.order.backoff, most, run.failures - 1);
                 let why = match verdict.state {

@@ -187,8 +187,9 @@ impl<C: Core> World<C> {
 
     /// A file that was taken comes back, as after `git stash -u`.
     fn copy_back(&mut self) {
-        let held = self.disk.folders.values().filter(|folder| folder.taken && !folder.recorded);
-        let held: Vec<usize> = held.map(|folder| folder.ask).collect();
+        let held =
+            self.disk.folders.values().filter(|folder| folder.taken && !folder.recorded).map(|folder| folder.ask);
+        let held: Vec<usize> = held.filter(|ask| self.git.head.get(&self.asks[*ask].name) == Some(ask)).collect();
         if held.is_empty() {
             return;
         }

@@ -555,6 +555,10 @@ impl<C: Core> World<C> {
             folder.recorded = true;
             let name = &self.asks[folder.ask].name;
             if self.git.head.get(name) == Some(&folder.ask) {
+                // A copy that came back and was not looked at yet goes with it: later it would be a new request.
+                if self.disk.inbox.get(name) == Some(&folder.ask) {
+                    self.disk.inbox.remove(name);
+                }
                 self.git.head.remove(name);
             }
         }

@@ -47,6 +47,16 @@ pub(super) struct Run {
     pub(super) ticket: u64,
     /// When it came into the queue, on this life's clock.
     pub(super) since: Duration,
+    /// How long it had stood in the queue before this life. No monotonic clock outlives a life, so this alone is by the
+    /// wall clock.
+    pub(super) aged: Duration,
+}
+
+impl Run {
+    /// How long it has stood in the queue.
+    pub(super) fn age(&self, now: Now) -> Duration {
+        self.aged + now.mono.saturating_sub(self.since)
+    }
 }
 
 /// Where a run stands; each variant carries only what is true in it.
@@ -188,7 +198,7 @@ impl Engine {
             .runs
             .values()
             .filter(|run| run.attempt == 0)
-            .filter_map(|run| run.order.max_queue_age.map(|age| run.since + age));
+            .filter_map(|run| run.order.max_queue_age.map(|most| run.since + most.saturating_sub(run.aged)));
         let retakes = self.inbox.values().copied().filter(|&at| at > now.mono);
         let mono = queued
             .chain(ages)

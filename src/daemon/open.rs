@@ -60,7 +60,6 @@ impl Refused {
 /// What the daemon stands on.
 pub struct Ground {
     pub(super) repo: Repo,
-    pub(super) settings: Settings,
     pub(super) places: Places,
     pub(super) instance: Instance,
     pub(super) scribe: Arc<Scribe>,
@@ -162,7 +161,7 @@ impl Ground {
         sandbox::clear(&staging).map_err(|error| Refused::io("clear the staged handlers", &error))?;
         sandbox::clear(&work).map_err(|error| Refused::io("clear the work folders", &error))?;
         let source = Source { root, extra: options.handlers.clone(), staging };
-        Ok(Self { settings: git_settings(&options.config), repo, places, instance, scribe, clock, host, source })
+        Ok(Self { repo, places, instance, scribe, clock, host, source })
     }
 }
 

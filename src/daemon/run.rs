@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let ears = Ears { inputs, finished, notices, signals, calls, scanned };
     let _signals = Listener::start(to_signals).map_err(|error| Refused::io("catch signals", &error))?;
 
-    let Ground { repo, settings, places, instance, scribe, clock, host, source } = ground;
+    let Ground { repo, places, instance, scribe, clock, host, source } = ground;
     let root = repo.root().to_owned();
     let state = places.state.path.clone();
     let runs = Runs::new(&root, state.join("aside"), &host);

@@ -49,6 +49,16 @@ pub(super) struct Run {
     pub(super) ticket: u64,
     /// When it came into the queue, on this life's clock.
     pub(super) since: Duration,
+    /// How long it had stood in the queue before this life. No monotonic clock outlives a life, so this alone is by the
+    /// wall clock.
+    pub(super) aged: Duration,
+}
+
+impl Run {
+    /// How long it has stood in the queue.
+    pub(super) fn age(&self, now: Now) -> Duration {
+        self.aged + now.mono.saturating_sub(self.since)
+    }
 }
 
 /// Where a run stands; each variant carries only what is true in it.
@@ -179,6 +189,9 @@ impl Engine {
     /// How long the shell may wait before the next [`Input::Tick`]; `None` for as long as it likes.
     #[must_use]
     pub fn wake_in(&self, now: Now) -> Option<Duration> {
+        if self.exited {
+            return None;
+        }
         let queued = self.runs.values().filter_map(|run| match run.phase {
             Phase::Queued { after, .. } if after > now.mono => Some(after),
             _ => None,
@@ -187,9 +200,13 @@ impl Engine {
             .runs
             .values()
             .filter(|run| run.attempt == 0)
-            .filter_map(|run| run.order.max_queue_age.map(|age| run.since + age));
+            .filter_map(|run| run.order.max_queue_age.map(|most| run.since + most.saturating_sub(run.aged)));
         let retakes = self.inbox.values().copied().filter(|&at| at > now.mono);
-        let mono = queued.chain(ages).chain(retakes).chain(self.locks.next_look(now.mono)).chain(self.git.wake());
+        let mono = queued
+            .chain(ages)
+            .chain(retakes)
+            .chain(self.locks.next_look(now.mono))
+            .chain(self.git.wake(self.working()));
         let mono = mono.chain(self.mode.wake()).min().map(|at| at.saturating_sub(now.mono));
         let expiries = self.runs.values().filter(|run| run.attempt == 0).filter_map(|run| run.order.expires_at);
         let wall = expiries.chain(self.scheduled.values().copied()).min();

@@ -77,10 +77,11 @@ impl Git {
         self.remote.unwrap_or(true)
     }
 
-    pub(super) fn wake(&self) -> Option<Duration> {
-        let fetch = (self.looked && self.has_remote() && !self.fetching).then_some(self.next_fetch);
+    /// `working`: false while the dispatcher stops, and so asks the remote no more of its own accord.
+    pub(super) fn wake(&self, working: bool) -> Option<Duration> {
+        let fetch = (working && self.looked && self.has_remote() && !self.fetching).then_some(self.next_fetch);
         let push = match self.push {
-            Push::Waiting(until) => Some(until),
+            Push::Waiting(until) if !self.fetching => Some(until),
             _ => None,
         };
         let commit = (self.commit_failures > 0 && !self.committing).then_some(self.commit_after);

@@ -28,7 +28,7 @@ impl Engine {
             TakeReport::Accepted { order, by, reason, dry_run } => {
                 let run = order.run_ref();
                 out.push(Effect::Emit(Event::Accepted { run, priority: order.priority, by, reason, dry_run }));
-                self.enqueue(now, *order, 0, 0, 0);
+                self.enqueue(now, *order, Duration::ZERO, 0, 0, 0);
             }
             TakeReport::Settled { run, verdict } => {
                 let (status, rc) = (verdict.state, verdict.rc);
@@ -48,14 +48,12 @@ impl Engine {
         }
     }
 
-    fn enqueue(&mut self, now: Now, order: Order, attempt: u32, failures: u32, crashes: u32) {
+    fn enqueue(&mut self, now: Now, order: Order, aged: Duration, attempt: u32, failures: u32, crashes: u32) {
         let id = order.id;
-        // A run that was taken in an earlier life has waited already.
-        let waited = if attempt == 0 { now.wall.since(order.queued_at) } else { Duration::ZERO };
         let ticket = self.queue.push(id, order.priority, None);
         let phase = Phase::Queued { after: Duration::ZERO, waiting: false };
-        let since = now.mono.saturating_sub(waited);
-        self.runs.insert(id, Run { order, phase, attempt, failures, crashes, ticket, since });
+        let since = now.mono;
+        self.runs.insert(id, Run { order, phase, attempt, failures, crashes, ticket, since, aged });
     }
 
     pub(super) fn found(&mut self, now: Now, found: Found, out: &mut Vec<Effect>) {
@@ -66,10 +64,11 @@ impl Engine {
             }
             Prior::Settled { verdict } => self.settle(id, *verdict, out),
             Prior::Queued { order, attempt, failures, crashes } => {
-                self.enqueue(now, *order, attempt, failures, crashes);
+                let aged = now.wall.since(order.queued_at);
+                self.enqueue(now, *order, aged, attempt, failures, crashes);
             }
             Prior::Running { order, attempt, failures, crashes } => {
-                self.enqueue(now, *order, attempt, failures, crashes);
+                self.enqueue(now, *order, Duration::ZERO, attempt, failures, crashes);
                 self.crashed(now, id, true, "the dispatcher or the machine died during the run", out);
             }
         }
@@ -115,8 +114,7 @@ impl Engine {
                     self.queue.remove(id);
                     run.attempt += 1;
                     run.phase = Phase::Running { since: now.mono, end: None };
-                    let waited = now.mono.saturating_sub(run.since);
-                    out.push(Effect::Start { id, attempt: run.attempt, waited });
+                    out.push(Effect::Start { id, attempt: run.attempt, waited: run.age(now) });
                     free -= 1;
                 }
             }
@@ -156,7 +154,11 @@ impl Engine {
                     self.conclude(id, verdict, out);
                 }
             }
-            _ => self.judge(now, id, attempt, ended, out),
+            // Nothing was started, so that even `on_crash: fail` may begin at the next start.
+            Some(Why::Stop) if matches!(ended, Ended::Trouble(_)) => {
+                self.requeue(now, id, Duration::ZERO, "dispatcher stopped", out);
+            }
+            end => self.judge(now, id, attempt, end, ended, out),
         }
     }
 
@@ -175,7 +177,7 @@ impl Engine {
     }
 
     /// What an attempt that ran to an end of its own means for the run.
-    fn judge(&mut self, now: Now, id: RunId, attempt: u32, ended: Ended, out: &mut Vec<Effect>) {
+    fn judge(&mut self, now: Now, id: RunId, attempt: u32, end: Option<Why>, ended: Ended, out: &mut Vec<Effect>) {
         let plain = |state, rc| Verdict::plain(state, rc, attempt);
         let verdict = match ended {
             Ended::Exited { code: 0, problem, .. } => with(plain(State::Succeeded, 0), problem.as_deref()),
@@ -199,6 +201,10 @@ impl Engine {
         if verdict.state != State::Succeeded {
             run.failures += 1;
             if run.order.retries(verdict.state, verdict.rc) && run.failures < run.order.attempts {
+                if let Some(Why::Person { by, reason }) = end {
+                    // It ended before it heard of it; whoever cancelled it does not want the next attempt either.
+                    return self.conclude(id, cancelled(attempt, &by, reason.as_deref()), out);
+                }
                 let most = run.order.backoff.saturating_mul(BACKOFF_GROWTH);
                 let delay = backoff::ceiling(run.order.backoff, most, run.failures - 1);
                 let why = match verdict.state {
@@ -215,6 +221,7 @@ impl Engine {
     fn requeue(&mut self, now: Now, id: RunId, delay: Duration, why: &str, out: &mut Vec<Effect>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.phase = Phase::Queued { after: now.mono + delay, waiting: false };
+        (run.since, run.aged) = (now.mono, Duration::ZERO);
         self.queue.push(id, run.order.priority, Some(run.ticket));
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let attempt = run.attempt;
@@ -296,6 +303,6 @@ fn lateness(run: &Run, now: Now) -> Option<String> {
     if let Some(at) = run.order.expires_at.filter(|&at| at <= now.wall) {
         return Some(format!("`expires_at` {at} has passed"));
     }
-    let age = run.order.max_queue_age.filter(|&age| now.mono.saturating_sub(run.since) >= age)?;
+    let age = run.order.max_queue_age.filter(|&age| run.age(now) >= age)?;
     Some(format!("`max_queue_age` of {} has passed", crate::quantity::show_duration(age)))
 }

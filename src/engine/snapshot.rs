@@ -104,8 +104,10 @@ impl Engine {
         let run = self.runs.get(&id)?;
         let held = self.locks.iter().find(|(resource, holder, _)| **resource == run.order.resource && *holder != id);
         let held_by = held.map(|(_, holder, _)| holder);
-        let (status, since, why) = match &run.phase {
-            Phase::Running { since, end } => (State::Running, *since, end.as_ref().map(|_| "told to end".to_owned())),
+        let (status, length, why) = match &run.phase {
+            Phase::Running { since, end } => {
+                (State::Running, now.mono.saturating_sub(*since), end.as_ref().map(|_| "told to end".to_owned()))
+            }
             Phase::Queued { after, waiting } => {
                 let why = if let Some(holder) = held_by {
                     format!("waits for {}", holder.short())
@@ -119,7 +121,7 @@ impl Engine {
                     "slots full".to_owned()
                 };
                 let state = if *waiting { State::Waiting } else { State::Queued };
-                (state, run.since, Some(why))
+                (state, run.age(now), Some(why))
             }
         };
         Some(RunView {
@@ -130,7 +132,7 @@ impl Engine {
             status,
             attempt: run.attempt,
             priority: run.order.priority,
-            for_ms: u64::try_from(now.mono.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
+            for_ms: u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
             why,
             held_by,
         })

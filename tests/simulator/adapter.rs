@@ -1,0 +1,205 @@
+//! The door through which the simulator drives an engine, and engines that are broken on purpose behind the same door.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dispatcher::engine::{Effect, Ended, Engine, Input, Now, Prior, Settings, Snapshot, TakeReport};
+use dispatcher::request::RunId;
+
+pub trait Core {
+    fn handle(&mut self, now: Now, input: Input) -> Vec<Effect>;
+    fn wake_in(&self, now: Now) -> Option<Duration>;
+    fn snapshot(&self, now: Now) -> Snapshot;
+}
+
+impl Core for Engine {
+    fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        Self::handle(self, now, input)
+    }
+
+    fn wake_in(&self, now: Now) -> Option<Duration> {
+        Self::wake_in(self, now)
+    }
+
+    fn snapshot(&self, now: Now) -> Snapshot {
+        Self::snapshot(self, now)
+    }
+}
+
+/// What is wrong with the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Gives a run's lock to the next one while its attempt still runs.
+    LockReleasedEarly,
+    /// Concludes a run again, as something else, once it is committed.
+    FinalRewritten,
+    /// Treats `on_crash: fail` as `rerun` after a restart.
+    FailIsRerun,
+    /// Does not count the crashes of earlier lives.
+    CrashesForgotten,
+    /// Announces with the commit's beginning.
+    AnnouncedEarly,
+    /// Sleeps three times as long as it may.
+    WakesLate,
+    /// Never sleeps.
+    NeverSleeps,
+    /// Allows more attempts than the handler's `retry`.
+    RetriesTooOften,
+    /// Does not wait between attempts.
+    NoBackoff,
+    /// Loses an accepted run.
+    RunForgotten,
+    /// Starts low priorities first.
+    OrderReversed,
+    /// Does not hear a pause.
+    PauseIgnored,
+    /// Uses one worker more than there are.
+    OneWorkerMore,
+    /// Makes a second commit while one is being made.
+    TwoCommits,
+}
+
+impl Fault {
+    pub const ALL: [Self; 14] = [
+        Self::LockReleasedEarly,
+        Self::FinalRewritten,
+        Self::FailIsRerun,
+        Self::CrashesForgotten,
+        Self::AnnouncedEarly,
+        Self::WakesLate,
+        Self::NeverSleeps,
+        Self::RetriesTooOften,
+        Self::NoBackoff,
+        Self::RunForgotten,
+        Self::OrderReversed,
+        Self::PauseIgnored,
+        Self::OneWorkerMore,
+        Self::TwoCommits,
+    ];
+}
+
+/// An engine with one fault, made by tampering with what goes in and what comes out.
+pub struct Faulty {
+    inner: Engine,
+    fault: Fault,
+    /// What is kept back until the attempt really ends.
+    late: BTreeMap<(RunId, u32), Vec<Effect>>,
+}
+
+impl Faulty {
+    pub fn new(mut settings: Settings, pause: Option<String>, fault: Fault) -> Self {
+        if fault == Fault::OneWorkerMore {
+            settings.workers += 1;
+        }
+        Self { inner: Engine::new(settings, pause), fault, late: BTreeMap::new() }
+    }
+
+    fn tamper(&self, input: &mut Input) {
+        match input {
+            Input::Took(_, report) => {
+                if self.fault == Fault::RunForgotten && matches!(report, TakeReport::Accepted { .. }) {
+                    *report = TakeReport::Nothing;
+                } else if let TakeReport::Accepted { order, .. } = report {
+                    self.reorder(order);
+                }
+            }
+            Input::Found(found) => match &mut found.prior {
+                Prior::Queued { order, crashes, .. } | Prior::Running { order, crashes, .. } => {
+                    self.reorder(order);
+                    if self.fault == Fault::FailIsRerun {
+                        order.rerun = true;
+                    }
+                    if self.fault == Fault::CrashesForgotten {
+                        *crashes = 0;
+                    }
+                }
+                Prior::Final | Prior::Settled { .. } => {}
+            },
+            Input::Pause { .. } if self.fault == Fault::PauseIgnored => *input = Input::Tick,
+            _ => {}
+        }
+    }
+
+    fn reorder(&self, order: &mut dispatcher::engine::Order) {
+        match self.fault {
+            Fault::RetriesTooOften => order.attempts += 1,
+            Fault::NoBackoff => order.backoff = Duration::ZERO,
+            Fault::OrderReversed => order.priority = -order.priority,
+            _ => {}
+        }
+    }
+
+    /// Ends an attempt for the engine that still runs, and keeps back what the engine makes of it.
+    fn release_early(&mut self, now: Now, out: Vec<Effect>) -> Vec<Effect> {
+        let mut seen = Vec::new();
+        for effect in out {
+            if let Effect::Start { id, attempt, .. } = effect {
+                let ended = Ended::Exited { code: 0, terminated: false, problem: None };
+                let (kept, rest): (Vec<_>, Vec<_>) = self
+                    .inner
+                    .handle(now, Input::Ended { id, attempt, ended })
+                    .into_iter()
+                    .partition(|effect| matches!(effect, Effect::Conclude { .. } | Effect::Commit(_)));
+                self.late.insert((id, attempt), kept);
+                seen.push(effect);
+                seen.extend(self.release_early(now, rest));
+            } else {
+                seen.push(effect);
+            }
+        }
+        seen
+    }
+}
+
+impl Core for Faulty {
+    fn handle(&mut self, now: Now, mut input: Input) -> Vec<Effect> {
+        let late = match &input {
+            Input::Ended { id, attempt, .. } => self.late.remove(&(*id, *attempt)),
+            _ => None,
+        };
+        self.tamper(&mut input);
+        let mut out = self.inner.handle(now, input);
+        out.extend(late.into_iter().flatten());
+        match self.fault {
+            Fault::LockReleasedEarly => self.release_early(now, out),
+            Fault::FinalRewritten => {
+                let again = out.iter().find_map(|effect| match effect {
+                    Effect::Announce { ids, .. } => ids.first().copied(),
+                    _ => None,
+                });
+                if let Some(id) = again {
+                    let verdict = dispatcher::engine::Verdict::plain(dispatcher::status::State::Crashed, 70, 1);
+                    out.push(Effect::Conclude { id, verdict: Box::new(verdict) });
+                }
+                out
+            }
+            Fault::AnnouncedEarly => {
+                out.retain(|effect| !matches!(effect, Effect::Announce { .. }));
+                if let Some(Effect::Commit(ids)) = out.iter().find(|effect| matches!(effect, Effect::Commit(_))) {
+                    let ids = ids.clone();
+                    out.push(Effect::Announce { ids, commit: "soon".into() });
+                }
+                out
+            }
+            Fault::TwoCommits => {
+                let again: Vec<Effect> = out.iter().filter(|e| matches!(e, Effect::Commit(_))).cloned().collect();
+                out.extend(again);
+                out
+            }
+            _ => out,
+        }
+    }
+
+    fn wake_in(&self, now: Now) -> Option<Duration> {
+        let wake = self.inner.wake_in(now);
+        match self.fault {
+            Fault::WakesLate => wake.map(|wait| wait * 3),
+            Fault::NeverSleeps => wake.map(|_| Duration::ZERO),
+            _ => wake,
+        }
+    }
+
+    fn snapshot(&self, now: Now) -> Snapshot {
+        self.inner.snapshot(now)
+    }
+}

@@ -1,0 +1,94 @@
+//! A seeded simulator of the dispatcher: drives the real engine against models of disk, processes, git and people,
+//! crashes it between any two steps, restarts it from what was durable, and checks the invariants.
+//!
+//! `DISPATCHER_SEEDS=1000000` sets how many seeds are run; `DISPATCHER_SEED=7` runs one and prints all of it.
+
+mod adapter;
+mod check;
+mod disk;
+mod expect;
+mod git;
+mod people;
+mod processes;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dispatcher::engine::Engine;
+
+use crate::adapter::{Core, Fault, Faulty};
+use crate::world::World;
+
+/// One seed; what broke and the trace, where it was asked for.
+fn run<C: Core>(mut world: World<C>) -> (Result<(), String>, Vec<String>) {
+    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let result = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(format!("panic: {}", text.unwrap_or_else(|| "without words".into())))
+    });
+    (result, world.trace.unwrap_or_default())
+}
+
+fn healthy(seed: u64, trace: bool) -> (Result<(), String>, Vec<String>) {
+    run(World::new(seed, trace, Box::new(Engine::new)))
+}
+
+fn faulty(seed: u64, trace: bool, fault: Fault) -> (Result<(), String>, Vec<String>) {
+    run(World::new(seed, trace, Box::new(move |settings, pause| Faulty::new(settings, pause, fault))))
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// The smallest of the seeds that break, over all cores.
+fn first_broken(seeds: u64) -> Option<u64> {
+    let next = AtomicU64::new(0);
+    let worst = AtomicU64::new(u64::MAX);
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.min(worst.load(Ordering::Relaxed)) {
+                        return;
+                    }
+                    if healthy(seed, false).0.is_err() {
+                        worst.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    Some(worst.into_inner()).filter(|&seed| seed < u64::MAX)
+}
+
+#[test]
+fn seeds_are_clean() {
+    if let Some(seed) = number("DISPATCHER_SEED") {
+        let (result, trace) = healthy(seed, true);
+        println!("{}", trace.join("\n"));
+        return result.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    let seeds = number("DISPATCHER_SEEDS").unwrap_or(10_000);
+    if let Some(seed) = first_broken(seeds) {
+        let (result, trace) = healthy(seed, true);
+        let last = trace[trace.len().saturating_sub(40)..].join("\n");
+        panic!(
+            "{last}\nseed {seed}: {}\nrepeat: DISPATCHER_SEED={seed} cargo test --test simulator seeds -- --nocapture",
+            result.expect_err("the same seed breaks again")
+        );
+    }
+    println!("{seeds} seeds clean");
+}
+
+#[test]
+fn broken_engines_are_caught() {
+    for fault in Fault::ALL {
+        let caught = (0..1_000).find_map(|seed| Some((seed, faulty(seed, false, fault).0.err()?)));
+        let (seed, broken) = caught.unwrap_or_else(|| panic!("{fault:?} is not caught within 1,000 seeds"));
+        println!("{fault:?}: caught by seed {seed}: {broken}");
+    }
+}

@@ -66,6 +66,7 @@ impl Schemas {
             }
         }
         if !lint.problems.is_empty() {
+            lint.problems.sort_by_key(|one| one.place.as_ref().map(|at| (at.file.clone(), at.line, at.col)));
             return Err(lint.problems);
         }
         Self::compile(&mut sources, kinds)

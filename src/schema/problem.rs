@@ -120,7 +120,7 @@ pub(super) fn text(error: &ValidationError<'_>, subject: &str) -> Said {
         Rule::PropertyNames { error } => Said::new(format!(
             "the field name `{}` is not allowed in `{subject}`: {}",
             written(error.instance()),
-            text(error, "the name").message
+            text(error, "it").message.replacen("`it`", "it", 1)
         )),
         Rule::FalseSchema => Said::new(format!("`{subject}` is not allowed here")).label("not allowed here"),
         Rule::Not { .. } => Said::new(format!("`{subject}` must not be {is}")),

@@ -1,8 +1,8 @@
 //! Strict YAML: bytes to one JSON value with the place of every part, or one problem. The only home of the YAML crates.
 //!
-//! Three steps, each only on what the one before accepted: the bytes ([`preflight`]), one event pass that refuses all
-//! that YAML has beyond plain data and remembers where everything is ([`events`]), and the value itself through
-//! `serde_yaml` ([`strict`]). Both passes must come to the same value; where they do not, the file is refused.
+//! Three steps, each only on what the one before accepted: the bytes (`preflight`), one event pass that refuses all
+//! that YAML has beyond plain data and remembers where everything is (`events`), and the value itself through
+//! `serde_yaml` (`strict`). Both passes must come to the same value; where they do not, the file is refused.
 //!
 //! Refused, each with a place:
 //!

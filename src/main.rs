@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use dispatcher::launcher;
+use dispatcher::{cli, launcher};
 
 fn main() -> ExitCode {
     // Before anything else: the launcher must stay a process of one thread.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == launcher::ENTRY) {
         return launcher::entry();
     }
-    ExitCode::SUCCESS
+    ExitCode::from(cli::main().0)
 }

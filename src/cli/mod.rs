@@ -1,12 +1,70 @@
 //! One file per verb; exit codes in one place.
 
 mod args;
+mod ask;
 mod context;
 mod exit;
 mod failure;
 mod find;
+mod follow;
+mod init;
 mod list;
+mod serve;
+mod submit;
+mod validate;
+
+use std::io::Write as _;
+
+use clap::Parser as _;
 
 pub use args::{Args, Color, Common, Verb};
+pub use context::Context;
 pub use exit::Exit;
 pub use failure::Failure;
+
+/// The whole program, but for the launcher: reads the command line, does what it says, says what went wrong.
+#[must_use]
+pub fn main() -> Exit {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to stdout, mistakes to stderr; nobody is left to tell where that fails.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::USAGE } else { Exit::DONE };
+        }
+    };
+    let json = args.common.json;
+    match perform(args) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let text = if json && !failure.problems.is_empty() { failure.json() + "\n" } else { failure.render() };
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            failure.exit
+        }
+    }
+}
+
+fn perform(args: Args) -> Result<Exit, Failure> {
+    let context = Context::new(args.common)?;
+    match args.verb {
+        None => serve::serve(&context),
+        Some(Verb::Status) => ask::status(&context),
+        Some(Verb::Submit(args)) => submit::submit(&context, &args),
+        Some(Verb::List(args)) => list::list(&context, &args),
+        Some(Verb::Show { run }) => list::show(&context, &run),
+        Some(Verb::Logs(args)) => follow::logs(&context, &args),
+        Some(Verb::Wait { runs, timeout }) => follow::wait(&context, &runs, timeout.as_deref()),
+        Some(Verb::Cancel { run, reason }) => ask::cancel(&context, &run, reason),
+        Some(Verb::Retry(args)) => submit::retry(&context, &args),
+        Some(Verb::Init { dir }) => init::init(&context, dir.as_deref()),
+        Some(Verb::Validate { files }) => validate::validate(&context, &files),
+        Some(Verb::Handlers) => validate::handlers(&context),
+        Some(Verb::Schema { kind }) => validate::schema(&context, kind.as_deref()),
+        Some(Verb::Pause { reason }) => ask::pause(&context, reason),
+        Some(Verb::Resume) => ask::resume(&context),
+        Some(Verb::Drain) => ask::drain(&context),
+        Some(Verb::Fetch) => ask::fetch(&context),
+        Some(Verb::Locks) => ask::locks(&context),
+        Some(Verb::Demo { .. } | Verb::Replay { .. } | Verb::Selftest) => Ok(Exit::BUG),
+    }
+}

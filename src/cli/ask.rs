@@ -1,0 +1,254 @@
+//! Asking the running daemon: the way to its socket, and the verbs that are one question each.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::context::Context;
+use crate::cli::find::Shelf;
+use crate::cli::list::table;
+use crate::cli::serve;
+use crate::cli::{Exit, Failure};
+use crate::command::{Answer, Command};
+use crate::control::{Client, ConnectError};
+use crate::daemon;
+use crate::diagnostic::Diagnostic;
+use crate::engine::{RunView, Snapshot};
+use crate::instance;
+use crate::quantity::round_duration;
+use crate::text;
+
+/// How long the daemon may take to answer what it can answer at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The socket of the daemon of a repository, and its local state.
+fn places(context: &Context, root: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    let config = serve::config(context, root)?;
+    let places = daemon::find_places(&config, root).map_err(|problem| Failure::config(vec![problem]))?;
+    Ok((places.socket(), places.state.path))
+}
+
+/// A connection to the daemon; `None` where none runs.
+///
+/// # Errors
+/// 77 where it may not be asked.
+pub fn connect(context: &Context, root: &Path) -> Result<Option<Client>, Failure> {
+    let (socket, state) = places(context, root)?;
+    match Client::connect(&socket) {
+        Ok(client) => Ok(Some(client)),
+        Err(ConnectError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(refused(&error, root, &state)),
+    }
+}
+
+fn refused(error: &ConnectError, root: &Path, state: &Path) -> Failure {
+    let seen = instance::last_seen(state).map(|seen| seen.words());
+    Failure::new(Exit::from_code(error.exit()), error.diagnostic(root, seen.as_deref()))
+}
+
+/// A connection to the daemon.
+///
+/// # Errors
+/// 69 where none runs, 77 where it may not be asked.
+pub fn daemon_of(context: &Context, root: &Path) -> Result<Client, Failure> {
+    let (socket, state) = places(context, root)?;
+    Client::connect(&socket).map_err(|error| refused(&error, root, &state))
+}
+
+/// Asks and gives what was answered.
+///
+/// # Errors
+/// What the daemon says, with its exit code; 69, 75, 76 where it says nothing that can be used.
+pub fn ask(client: &mut Client, command: Command, time: Option<Duration>) -> Result<Value, Failure> {
+    match client.ask(command, time) {
+        Ok(Answer::Ok { body, .. }) => Ok(body),
+        Ok(Answer::Error { code, message, help, exit, .. }) => {
+            // The codes of answers are those of this program, which knows them as constants.
+            let known: &'static str = ["E0102", "E0404", "E0705", "E0706", "E0707", "E0709"]
+                .into_iter()
+                .find(|known| *known == code)
+                .unwrap_or("E0706");
+            let problem = help.into_iter().fold(Diagnostic::new(known, message), Diagnostic::help);
+            Err(Failure::new(Exit::from_code(exit), problem))
+        }
+        Err(error) => {
+            Err(Failure::new(Exit::from_code(error.exit()), Diagnostic::new("E0708", error.to_string())))
+        }
+    }
+}
+
+/// Asks the daemon of the repository that the command stands in.
+fn ask_here(context: &Context, command: Command) -> Result<Value, Failure> {
+    let root = context.root()?;
+    ask(&mut daemon_of(context, &root)?, command, Some(PATIENCE))
+}
+
+fn done(context: &Context, body: &Value, words: &str) -> Result<Exit, Failure> {
+    if context.common.json { context.print_json(body)? } else { context.print(&format!("{words}\n"))? }
+    Ok(Exit::DONE)
+}
+
+/// `pause`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn pause(context: &Context, reason: Option<String>) -> Result<Exit, Failure> {
+    let body = ask_here(context, Command::Pause { reason })?;
+    done(context, &body, "paused: no new work begins, what runs goes on; dispatcher resume ends it")
+}
+
+/// `resume`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn resume(context: &Context) -> Result<Exit, Failure> {
+    let body = ask_here(context, Command::Resume)?;
+    done(context, &body, "new work begins again")
+}
+
+/// `drain`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn drain(context: &Context) -> Result<Exit, Failure> {
+    let body = ask_here(context, Command::Drain)?;
+    let running = body["running"].as_u64().unwrap_or(0);
+    done(context, &body, &format!("draining: {running} running, the queue is kept; the daemon exits when they have ended"))
+}
+
+/// `fetch`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn fetch(context: &Context) -> Result<Exit, Failure> {
+    let root = context.root()?;
+    let config = serve::config(context, &root)?;
+    // A fetch and a scan: as long as git may take, and some more.
+    let patience = config.git_timeout + PATIENCE;
+    let body = ask(&mut daemon_of(context, &root)?, Command::Fetch, Some(patience))?;
+    let trouble = body["degraded"].as_object().and_then(|all| all.get("fetch")).and_then(Value::as_str);
+    match trouble {
+        Some(words) => {
+            let problem = Diagnostic::new("E0512", format!("the remote was not reached: {}", text::line(words)));
+            Err(Failure::new(Exit::UNAVAILABLE, problem))
+        }
+        None => done(context, &body, "remote and inbox were looked at"),
+    }
+}
+
+/// `cancel`.
+///
+/// # Errors
+/// 66 where no run is meant, 75 where it has ended already; as [`ask`].
+pub fn cancel(context: &Context, run: &str, reason: Option<String>) -> Result<Exit, Failure> {
+    let root = context.root()?;
+    let id = Shelf::new(&root).find(run)?.id;
+    let body = ask(&mut daemon_of(context, &root)?, Command::Cancel { id, reason }, Some(PATIENCE))?;
+    done(context, &body, &format!("{} is told to end", id.short()))
+}
+
+fn snapshot(body: &Value) -> Result<Snapshot, Failure> {
+    serde_json::from_value(body.clone()).map_err(|error| {
+        Failure::new(Exit::VERSIONS, Diagnostic::new("E0709", format!("failed to read the daemon's answer: {error}")))
+    })
+}
+
+/// `status`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn status(context: &Context) -> Result<Exit, Failure> {
+    let body = ask_here(context, Command::Status)?;
+    if context.common.json {
+        context.print_json(&body)?;
+        return Ok(Exit::DONE);
+    }
+    let now = snapshot(&body)?;
+    let running = now.runs.iter().filter(|run| run.status == crate::status::State::Running).count();
+    let word = |key: &str| body[key].as_str().map(text::line).unwrap_or_default();
+    let up = round_duration(Duration::from_millis(body["up_ms"].as_u64().unwrap_or(0)));
+    let mut out = format!(
+        "{}  {}  pid {}  up {up}  version {}\n",
+        context.bold(&format!("dispatcher {}", now.mode)),
+        word("root"),
+        body["pid"],
+        word("version")
+    );
+    out += &format!(
+        "runs      {running} of {} slots, {} queued, {} in the inbox; handlers run as {}\n",
+        now.workers,
+        now.runs.len() - running,
+        now.inbox,
+        word("user")
+    );
+    let remote = if now.git.remote { format!("push {}", now.git.push) } else { "no remote".to_owned() };
+    out += &format!("git       {} unrecorded, {} not pushed, {remote}\n", now.git.unrecorded, now.git.unpushed);
+    if let Some(paused) = &now.paused {
+        out += &format!("paused    {}\n", text::line(paused));
+    }
+    for (reason, detail) in &now.degraded {
+        out += &format!("degraded  {reason}: {}\n", text::line(detail));
+    }
+    for (name, until) in &now.scheduled {
+        out += &format!("scheduled {} not before {until}\n", text::line(name));
+    }
+    context.print(&out)?;
+    if !now.runs.is_empty() {
+        let rows = now.runs.iter().map(|run| run_row(context, run)).collect();
+        let head = ["ID", "KIND", "RESOURCE", "STATUS", "FOR", "WHY"];
+        context.print(&format!("\n{}", table(context, &head, rows)))?;
+    }
+    Ok(Exit::DONE)
+}
+
+fn run_row(context: &Context, run: &RunView) -> Vec<String> {
+    vec![
+        run.id.short(),
+        run.kind.to_string(),
+        text::line(run.resource.as_str()),
+        context.state(run.status, run.status.word()),
+        round_duration(Duration::from_millis(run.for_ms)),
+        run.why.as_deref().map(text::line).unwrap_or_default(),
+    ]
+}
+
+/// `locks`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn locks(context: &Context) -> Result<Exit, Failure> {
+    let now = snapshot(&ask_here(context, Command::Status)?)?;
+    let held = |run: &&RunView| run.status == crate::status::State::Running;
+    if context.common.json {
+        let locks: Vec<Value> = now
+            .runs
+            .iter()
+            .filter(held)
+            .map(|run| {
+                let waiting = now.runs.iter().filter(|other| other.held_by == Some(run.id)).map(|other| other.id);
+                serde_json::json!({
+                    "resource": run.resource, "holder": run.id, "kind": run.kind, "held_ms": run.for_ms,
+                    "waiting": waiting.collect::<Vec<_>>(), "file": run.resource.lock_file(),
+                })
+            })
+            .collect();
+        context.print_json(&locks)?;
+        return Ok(Exit::DONE);
+    }
+    if !now.runs.iter().any(|run| held(&run)) {
+        context.print("no locks are held\n")?;
+        return Ok(Exit::DONE);
+    }
+    let mut rows = Vec::new();
+    for run in now.runs.iter().filter(held) {
+        let held_for = round_duration(Duration::from_millis(run.for_ms));
+        rows.push(vec![text::line(run.resource.as_str()), run.id.short(), run.kind.to_string(), held_for]);
+        for waiter in now.runs.iter().filter(|other| other.held_by == Some(run.id)) {
+            let waits = round_duration(Duration::from_millis(waiter.for_ms));
+            rows.push(vec!["  <-".to_owned(), waiter.id.short(), waiter.kind.to_string(), waits]);
+        }
+    }
+    context.print(&table(context, &["RESOURCE", "RUN", "KIND", "FOR"], rows))?;
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,64 @@
+//! The bare command: the daemon, with lines on the terminal.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use crate::cli::context::Context;
+use crate::cli::{Exit, Failure};
+use crate::config::Config;
+use crate::console::Terminal;
+use crate::daemon::{self, Options, Refused};
+use crate::engine::ExitCode;
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self { exit: Exit::from_code(refused.exit), problems: refused.problems }
+    }
+}
+
+/// The host's configuration, which must not lie in the repository.
+///
+/// # Errors
+/// 78 with every problem.
+pub fn config(context: &Context, root: &Path) -> Result<Config, Failure> {
+    let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let loaded = Config::load(&[], env, context.common.config.as_deref()).map_err(Failure::config)?;
+    loaded.refuse_inside(root).map_err(|problem| Failure::config(vec![problem]))?;
+    Ok(loaded.config)
+}
+
+/// The folders of `DISPATCHER_HANDLERS`.
+#[must_use]
+pub fn handler_folders() -> Vec<PathBuf> {
+    let folders = std::env::var_os("DISPATCHER_HANDLERS").unwrap_or_default();
+    std::env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()).collect()
+}
+
+/// How a daemon on the repository at `root` is started from the command line.
+///
+/// # Errors
+/// 78 with every problem of the configuration.
+pub fn options(context: &Context, root: &Path) -> Result<Options, Failure> {
+    let colors = context.colors && std::io::stdout().is_terminal() || context.common.color == crate::cli::Color::Always;
+    Ok(Options {
+        dir: root.to_owned(),
+        config: config(context, root)?,
+        once: context.common.once,
+        terminal: if context.common.json { Terminal::Off } else { Terminal::Stdout },
+        colors: colors && !context.common.plain,
+        handlers: handler_folders(),
+        watch: true,
+    })
+}
+
+/// The daemon.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn serve(context: &Context) -> Result<Exit, Failure> {
+    let root = context.root()?;
+    Ok(match daemon::run(&options(context, &root)?)? {
+        ExitCode::Done => Exit::DONE,
+        ExitCode::TryLater => Exit::TRY_LATER,
+    })
+}

@@ -1,0 +1,308 @@
+//! `submit` and `retry`: a new file in the inbox. With a daemon it is dropped; without one it is committed and pushed, so
+//! that it works from any clone.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use crate::cli::args::{Follow, Retry, Submit};
+use crate::cli::ask;
+use crate::cli::context::Context;
+use crate::cli::find::Shelf;
+use crate::cli::{Exit, Failure, follow, serve, validate};
+use crate::daemon;
+use crate::diagnostic::Diagnostic;
+use crate::repo::{NewFile, PushOutcome, Repo};
+use crate::request::RunId;
+use crate::yaml;
+
+/// The largest request.
+const MOST: u64 = 1 << 20;
+/// How long a dropped file may take to be taken, where somebody waits for its run.
+const TAKEN: Duration = Duration::from_secs(60);
+
+/// `submit`.
+///
+/// # Errors
+/// 64, 65, 78 where the request would be rejected, 66 where there is no such file, 73 where its name is taken.
+pub fn submit(context: &Context, args: &Submit) -> Result<Exit, Failure> {
+    let root = context.root()?;
+    let (name, bytes) = compose(args)?;
+    let kinds = validate::kinds(context, &root)?;
+    kinds.check(&bytes, &format!("requests/{name}"))?;
+    send(context, &root, &name, &bytes, args.no_push, &args.follow)
+}
+
+/// `retry`.
+///
+/// # Errors
+/// As [`submit`]; 66 where the run's request was not kept.
+pub fn retry(context: &Context, args: &Retry) -> Result<Exit, Failure> {
+    let root = context.root()?;
+    let status = Shelf::new(&root).find(&args.run)?;
+    let path = root.join("processed").join(status.id.to_string()).join("request.yml");
+    let bytes = fs::read(&path).map_err(|error| {
+        let message = format!("the request of run `{}` was not kept: {error}", status.id.short());
+        Failure::new(Exit::NO_INPUT, Diagnostic::new("E0107", message))
+    })?;
+    let bytes = without_id(&bytes);
+    let safe: String = status.request.chars().map(|c| if c.is_ascii_graphic() && c != '/' { c } else { '_' }).collect();
+    let name = format!("retry-{}-{}", status.id.short(), safe.trim_start_matches('.'));
+    send(context, &root, &free_name(&root, &name), &bytes, args.no_push, &args.follow)
+}
+
+/// The same request without its line `id: …`: it asks for a new run.
+fn without_id(bytes: &[u8]) -> Vec<u8> {
+    let is_id = |line: &[u8]| line.starts_with(b"id:") || line.starts_with(b"id :") || line.starts_with(b"\"id\":");
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|&b| b == b'\n').filter(|line| !is_id(line)).collect();
+    let plain = lines.concat();
+    let still_there = yaml::read(&plain, "request", yaml::Limits::REQUEST).is_ok_and(|doc| doc.value.get("id").is_some());
+    match yaml::read(bytes, "request", yaml::Limits::REQUEST) {
+        // Written as one flow mapping: given out anew, as JSON, which is YAML.
+        Ok(document) if still_there || yaml::read(&plain, "request", yaml::Limits::REQUEST).is_err() => {
+            let mut value = document.value;
+            if let Some(map) = value.as_object_mut() {
+                map.shift_remove("id");
+            }
+            value.to_string().into_bytes()
+        }
+        _ => plain,
+    }
+}
+
+fn free_name(root: &Path, name: &str) -> String {
+    let (stem, end) = name.rsplit_once('.').unwrap_or((name, "yml"));
+    let taken = |name: &str| root.join("requests").join(name).symlink_metadata().is_ok();
+    let first = format!("{stem}.{end}");
+    let more = (2..).map(|n| format!("{stem}-{n}.{end}"));
+    std::iter::once(first).chain(more).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// The request's name and bytes: a file's own, or put together from the options.
+fn compose(args: &Submit) -> Result<(String, Vec<u8>), Failure> {
+    let what = args.what.to_string_lossy();
+    let path = Path::new(&args.what);
+    let given = args.resource.is_some() || !args.set.is_empty() || args.reason.is_some();
+    let read = |bytes: &mut Vec<u8>, from: &mut dyn std::io::Read| from.take(MOST + 1).read_to_end(bytes);
+    if what == "-" || path.is_file() {
+        if given {
+            let problem = Diagnostic::new("E0105", "`--set`, `--resource` and `--reason` make a new request")
+                .help("write them into the file, or name a kind instead of a file");
+            return Err(Failure::new(Exit::USAGE, problem));
+        }
+        let mut bytes = Vec::new();
+        if what == "-" {
+            read(&mut bytes, &mut std::io::stdin().lock()).map_err(|error| Failure::io("read stdin", &error))?;
+            return Ok((fresh_name("request"), bytes));
+        }
+        let mut file = fs::File::open(path).map_err(|error| no_file(path, &error))?;
+        read(&mut bytes, &mut file).map_err(|error| no_file(path, &error))?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let fits = [".yml", ".yaml"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.');
+        return Ok((if fits { name } else { format!("{}.yml", name.trim_start_matches('.')) }, bytes));
+    }
+    if what.contains('/') || what.ends_with(".yml") || what.ends_with(".yaml") {
+        return Err(no_file(path, &std::io::ErrorKind::NotFound.into()));
+    }
+    Ok((fresh_name(&what), from_options(&what, args)?))
+}
+
+fn no_file(path: &Path, error: &std::io::Error) -> Failure {
+    let problem = Diagnostic::new("E0104", format!("failed to read `{}`: {error}", path.display()));
+    Failure::new(Exit::NO_INPUT, problem)
+}
+
+/// A name that sorts by time and that nobody else has.
+fn fresh_name(stem: &str) -> String {
+    let stem: String = stem.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
+    let millis = crate::cli::list::now().as_millis();
+    format!("{}-{millis}-{:04x}.yml", stem.trim_start_matches('.'), fastrand::u16(..))
+}
+
+/// JSON is YAML, and it quotes what other readers would take for a date or a truth.
+fn from_options(kind: &str, args: &Submit) -> Result<Vec<u8>, Failure> {
+    let mut params = Map::new();
+    for set in &args.set {
+        let usage = |message: String| Failure::new(Exit::USAGE, Diagnostic::new("E0105", message));
+        let Some((key, text)) = set.split_once('=') else {
+            return Err(usage(format!("`--set {}`: `KEY=VALUE` is wanted", crate::text::line(set))));
+        };
+        let line = format!("value: {text}");
+        let value = match yaml::read(line.as_bytes(), "--set", yaml::Limits::REQUEST) {
+            Ok(document) => document.value["value"].clone(),
+            // What is no YAML by itself is meant as text.
+            Err(_) => Value::String(text.to_owned()),
+        };
+        put(&mut params, key, value).map_err(|()| usage(format!("`--set {key}`: `{key}` is set twice or is no object")))?;
+    }
+    let mut request = Map::new();
+    request.insert("kind".to_owned(), kind.into());
+    request.insert("params".to_owned(), Value::Object(params));
+    let texts = [("resource", &args.resource), ("reason", &args.reason)];
+    for (key, value) in texts {
+        if let Some(value) = value {
+            request.insert(key.to_owned(), value.clone().into());
+        }
+    }
+    let lines = request.iter().map(|(key, value)| format!("{key}: {value}\n"));
+    Ok(lines.collect::<String>().into_bytes())
+}
+
+/// Sets `a.b.c` in nested objects.
+fn put(params: &mut Map<String, Value>, key: &str, value: Value) -> Result<(), ()> {
+    match key.split_once('.') {
+        None if params.contains_key(key) => Err(()),
+        None => {
+            params.insert(key.to_owned(), value);
+            Ok(())
+        }
+        Some((first, rest)) => {
+            let inner = params.entry(first).or_insert_with(|| Value::Object(Map::new()));
+            put(inner.as_object_mut().ok_or(())?, rest, value)
+        }
+    }
+}
+
+/// Drops the file for a daemon, or commits and pushes it.
+fn send(context: &Context, root: &Path, name: &str, bytes: &[u8], no_push: bool, how: &Follow) -> Result<Exit, Failure> {
+    let target = root.join("requests").join(name);
+    if target.symlink_metadata().is_ok() {
+        let problem = Diagnostic::new("E0108", format!("`requests/{name}` is there already")).help("give it another name");
+        return Err(Failure::new(Exit::EXISTS, problem));
+    }
+    if ask::connect(context, root)?.is_none() {
+        return commit(context, root, name, bytes, no_push, how);
+    }
+    let known: Vec<RunId> = Shelf::new(root).all().into_iter().map(|status| status.id).collect();
+    drop_in(root, &target, bytes).map_err(|error| Failure::io(&format!("write `{}`", target.display()), &error))?;
+    if !how.wait && !how.follow {
+        return said(context, name, None);
+    }
+    let id = taken_as(root, name, &known)?;
+    if how.follow {
+        return follow::follow(context, root, id, true);
+    }
+    let Some(status) = follow::until_final(context, root, id, None)? else { return Ok(Exit::WAITED) };
+    follow::say_end(context, &status)?;
+    Ok(Exit::of_run(status.status, status.rc))
+}
+
+/// Written beside and renamed in: never seen half done.
+fn drop_in(root: &Path, target: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut file = tempfile::Builder::new().prefix(".submit-").suffix(".tmp").tempfile_in(root.join("requests"))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.persist_noclobber(target)?;
+    Ok(())
+}
+
+/// The run that a dropped file became.
+fn taken_as(root: &Path, name: &str, known: &[RunId]) -> Result<RunId, Failure> {
+    let deadline = Instant::now() + TAKEN;
+    while Instant::now() < deadline {
+        let all = Shelf::new(root).all();
+        if let Some(status) = all.iter().find(|status| status.request == name && !known.contains(&status.id)) {
+            return Ok(status.id);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let problem = Diagnostic::new("E0109", format!("`requests/{name}` was not taken within {} s", TAKEN.as_secs()))
+        .help("dispatcher status     says why no work begins");
+    Err(Failure::new(Exit::TRY_LATER, problem))
+}
+
+fn said(context: &Context, name: &str, commit: Option<&str>) -> Result<Exit, Failure> {
+    if context.common.json {
+        context.print_json(&serde_json::json!({ "request": format!("requests/{name}"), "commit": commit }))?;
+    } else {
+        let how = commit.map_or_else(
+            || "dropped into the inbox".to_owned(),
+            |commit| format!("committed as {}", commit.get(..12).unwrap_or(commit)),
+        );
+        context.print(&format!("requests/{name} {how}\n"))?;
+    }
+    Ok(Exit::DONE)
+}
+
+/// Without a daemon here: a commit of that one file, pushed to where a dispatcher looks.
+fn commit(
+    context: &Context,
+    root: &Path,
+    name: &str,
+    bytes: &[u8],
+    no_push: bool,
+    how: &Follow,
+) -> Result<Exit, Failure> {
+    if how.wait || how.follow {
+        let problem = Diagnostic::new("E0701", format!("dispatcher is not running for {}", root.display()))
+            .note("without one here there is nothing to wait for")
+            .help("leave `--wait` out and look later: git pull && dispatcher list");
+        return Err(Failure::new(Exit::UNAVAILABLE, problem));
+    }
+    let config = serve::config(context, root)?;
+    let repo = daemon::open_repo(root, &config)?;
+    let file = NewFile { path: format!("requests/{name}"), bytes: bytes.to_vec(), executable: false };
+    let added = repo.add_files(&format!("request: {name}"), &[file]);
+    let oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
+        Ok(oid) => oid,
+        Err(blocked) => return Err(Failure::new(Exit::TRY_LATER, blocked.diagnostic())),
+    };
+    if !no_push {
+        publish(&repo)?;
+    }
+    said(context, name, Some(&oid.to_string()))
+}
+
+fn publish(repo: &Repo) -> Result<(), Failure> {
+    for _ in 0..8 {
+        let failed = |words: String| {
+            let problem = Diagnostic::new("E0502", format!("the request is committed here, and the push failed: {words}"))
+                .help("git push     sends it later");
+            Failure::new(Exit::UNAVAILABLE, problem)
+        };
+        match repo.push().map_err(|error| failed(error.diagnostic().message))? {
+            PushOutcome::Pushed { .. } | PushOutcome::UpToDate | PushOutcome::NoRemote => return Ok(()),
+            PushOutcome::Refused { words } | PushOutcome::Unreachable { words } => return Err(failed(words)),
+            PushOutcome::Moved => {
+                repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
+                let done = repo.integrate(&[]).map_err(|error| failed(error.to_string()))?;
+                if let crate::repo::Integrated::Blocked(blocked) = done {
+                    return Err(failed(blocked.diagnostic().message));
+                }
+            }
+        }
+    }
+    let problem = Diagnostic::new("E0502", "the remote moved again and again").help("git push     sends it later");
+    Err(Failure::new(Exit::TRY_LATER, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_asks_for_a_new_run() {
+        let id = "0197e0c2-8f7a-7b3c-9d1e-5a6b7c8d9e0f";
+        for (with, without) in [
+            (format!("kind: a\nid: {id}\nparams: {{x: 1}}\n"), "kind: a\nparams: {x: 1}\n"),
+            ("kind: a\n".to_owned(), "kind: a\n"),
+            (format!("{{kind: a, id: {id}}}\n"), "{\"kind\":\"a\"}"),
+        ] {
+            assert_eq!(String::from_utf8(without_id(with.as_bytes())).unwrap(), without);
+        }
+    }
+
+    #[test]
+    fn nested_params_are_set_by_path() {
+        let mut params = Map::new();
+        put(&mut params, "a.b", 1.into()).unwrap();
+        put(&mut params, "a.c", "x".into()).unwrap();
+        assert_eq!(Value::Object(params.clone()).to_string(), r#"{"a":{"b":1,"c":"x"}}"#);
+        assert!(put(&mut params, "a.b", 2.into()).is_err() && put(&mut params, "a.b.c", 2.into()).is_err());
+    }
+}

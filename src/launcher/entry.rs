@@ -163,19 +163,24 @@ impl Launching {
 
     fn reap(&mut self) {
         while let Ok(Some(_)) = self.children.read_signal() {}
-        while let Reaped::Ended { pid, status } = sys::reap() {
+        self.take();
+        if !self.dead.is_empty() {
+            let mut census = Census::sparing(self.held.iter().map(|held| held.pid).collect());
+            census.kill(&mut || self.take());
+            if census.full().is_empty() {
+                self.dead.clear();
+            }
+        }
+    }
+
+    fn take(&mut self) {
+        while let Reaped::Ended(pid) = sys::ended_child() {
+            let status = sys::reap(pid);
             if let Some(at) = self.held.iter().position(|held| held.pid == pid) {
                 let held = self.held.swap_remove(at);
                 if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != 0 {
                     self.dead.push(held);
                 }
-            }
-        }
-        if !self.dead.is_empty() {
-            let mut census = Census::sparing(self.held.iter().map(|held| held.pid).collect());
-            census.kill();
-            if census.full().is_empty() {
-                self.dead.clear();
             }
         }
     }

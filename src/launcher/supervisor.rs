@@ -6,7 +6,6 @@
 //!       └─▶ Ready ─Go─▶ Started ─▶ run ─▶   KILL the tree, reap until there is no child, let the lock go, report
 //! ```
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +18,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{ForkResult, Pid, getpid, pipe2, setsid};
+use nix::unistd::{ForkResult, getpid, pipe2, setsid};
 
 use super::channel::Channel;
 use super::leader::{self, Pipes, Word};
@@ -31,20 +30,17 @@ use super::trouble;
 /// Between two samples of memory and process count.
 const SAMPLE: Duration = Duration::from_millis(100);
 /// Longest pause between two sweeps of a tree that does not end (a process in an uninterruptible wait).
-const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 struct Supervisor<'a> {
     control: &'a Channel,
     spec: &'a RunSpec,
-    children: SignalFd,
+    signals: SignalFd,
     census: Census,
-    leader: Pid,
-    /// Its `wait` status, once it has ended.
-    end: Option<i32>,
+    children: Children,
     why: Why,
     kill_at: Option<Instant>,
     max_rss: u64,
-    leaked: u64,
 }
 
 /// Runs in the forked child until nothing of the run is left.
@@ -79,7 +75,7 @@ fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User) -> io::R
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
-    let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let (gate, opener) = pipe2(OFlag::O_CLOEXEC)?;
     let (words, status) = pipe2(OFlag::O_CLOEXEC)?;
     let pipes = Pipes { output, gate, status };
@@ -89,17 +85,16 @@ fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User) -> io::R
         ForkResult::Parent { child } => child,
     };
     drop(pipes);
+    sys::hurry();
     let mut supervisor = Supervisor {
         control,
         spec: &spec,
-        children,
+        signals,
         census: Census::default(),
-        leader,
-        end: None,
+        children: Children { leader: leader.as_raw(), end: None, killed: 0, taken: 0, killing: false },
         why: Why::Own,
         kill_at: None,
         max_rss: 0,
-        leaked: 0,
     };
     let failed = supervisor.start(opener, &words);
     if failed.is_none() {
@@ -121,6 +116,51 @@ fn read_word(words: &OwnedFd) -> Option<Word> {
     }
 }
 
+/// What is known of the children.
+struct Children {
+    leader: i32,
+    /// The leader's `wait` status, once it has ended.
+    end: Option<i32>,
+    /// Ended by KILL since then.
+    killed: u64,
+    /// All that were taken while the tree was being killed.
+    taken: u32,
+    /// The tree is being killed.
+    killing: bool,
+}
+
+/// Children that are taken one by one while the tree is being killed. More are a bomb: taking one can last milliseconds
+/// under its load, and meanwhile it would grow faster than it is stopped.
+const MANY: u32 = 500;
+
+impl Children {
+    /// Takes every child that has ended; false where there is no child at all.
+    fn reap(&mut self) -> bool {
+        loop {
+            match sys::ended_child() {
+                Reaped::Ended(pid) if pid == self.leader => {
+                    // Now, while the group's number cannot stand for another one.
+                    sys::kill_group(pid);
+                    self.end = Some(sys::reap(pid));
+                }
+                Reaped::Ended(pid) => {
+                    if self.killing {
+                        self.taken += 1;
+                        if self.taken == MANY {
+                            sys::disown_the_dead();
+                        }
+                    }
+                    let status = sys::reap(pid);
+                    let by_kill = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+                    self.killed += u64::from(self.end.is_some() && by_kill);
+                }
+                Reaped::AllAlive => return true,
+                Reaped::NoChild => return false,
+            }
+        }
+    }
+}
+
 impl Supervisor<'_> {
     /// From the fork to the exec. What to report where the handler never ran.
     fn start(&mut self, opener: OwnedFd, words: &OwnedFd) -> Option<Report> {
@@ -131,7 +171,7 @@ impl Supervisor<'_> {
             }
             None => return Some(trouble::gone(Stage::Prepare, "the handler's process was killed before it was ready")),
         }
-        tell(self.control, &Report::Ready { pid: self.leader.as_raw() });
+        tell(self.control, &Report::Ready { pid: self.children.leader });
         match self.control.receive::<Order>() {
             Ok(Some((Order::Go, _))) => {}
             Ok(Some(_)) => {
@@ -160,7 +200,7 @@ impl Supervisor<'_> {
         let deadline = Instant::now().checked_add(self.spec.boxes.timeout);
         let mut sample_at = Instant::now() + SAMPLE;
         self.reap();
-        while self.end.is_none() {
+        while self.children.end.is_none() {
             let now = Instant::now();
             if self.kill_at.is_some_and(|at| at <= now) {
                 return;
@@ -215,7 +255,9 @@ impl Supervisor<'_> {
 
     fn terminate(&mut self, why: Why) {
         self.blame(why);
-        self.census.terminate();
+        self.census.terminate(&mut || {
+            self.children.reap();
+        });
         self.kill_at = Instant::now().checked_add(self.spec.boxes.grace);
     }
 
@@ -239,39 +281,29 @@ impl Supervisor<'_> {
     /// Kills until the kernel says that there is no child left: as subreaper this process is the parent of every
     /// descendant whose own parent is gone, so no child means no descendant.
     fn finish(&mut self) {
-        let by_itself = self.end.is_some() && self.why == Why::Own;
-        let mut leaked = HashSet::new();
         let mut pause = Duration::from_millis(1);
-        sys::hurry();
+        self.children.killing = true;
+        if self.children.end.is_none() {
+            sys::kill_group(self.children.leader);
+        }
         while self.reap() {
-            let hit = self.census.kill();
-            if by_itself {
-                leaked.extend(hit.iter().map(Process::identity));
-            }
+            self.census.kill(&mut || {
+                self.children.reap();
+            });
             self.wait(pause, false);
             pause = (pause * 2).min(SWEEP_PAUSE);
         }
-        self.leaked = leaked.len().try_into().unwrap_or(u64::MAX);
     }
 
     /// Takes every child that has ended; false where there is no child at all.
     fn reap(&mut self) -> bool {
-        while let Ok(Some(_)) = self.children.read_signal() {}
-        loop {
-            match sys::reap() {
-                Reaped::Ended { pid, status } if pid == self.leader.as_raw() && self.end.is_none() => {
-                    self.end = Some(status);
-                }
-                Reaped::Ended { .. } => {}
-                Reaped::AllAlive => return true,
-                Reaped::NoChild => return false,
-            }
-        }
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        self.children.reap()
     }
 
     /// Waits until a child has ended or, where it `listens`, an order has come; true where one has.
     fn wait(&self, longest: Duration, listens: bool) -> bool {
-        let children = PollFd::new(self.children.as_fd(), PollFlags::POLLIN);
+        let children = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
         let control = PollFd::new(self.control.as_fd(), PollFlags::POLLIN);
         let mut fds = [children, control];
         let used = if listens { &mut fds[..] } else { &mut fds[..1] };
@@ -282,7 +314,7 @@ impl Supervisor<'_> {
     }
 
     fn exited(&self) -> Report {
-        let status = self.end.unwrap_or(0);
+        let status = self.children.end.unwrap_or(libc::SIGKILL);
         let (mut cpu_ms, mut largest) = (0, 0);
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) {
             let millis = |t: nix::sys::time::TimeVal| t.tv_sec() * 1_000 + t.tv_usec() / 1_000;
@@ -294,7 +326,7 @@ impl Supervisor<'_> {
             signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
             cpu_ms,
             max_rss_bytes: self.max_rss.max(largest),
-            leaked_processes: self.leaked,
+            leaked_processes: if self.why == Why::Own { self.children.killed } else { 0 },
             why: self.why,
         }
     }

@@ -52,6 +52,12 @@ pub(super) fn close_all_but(kept: [RawFd; 2]) -> nix::Result<()> {
     Ok(())
 }
 
+/// From now on the kernel takes this process's dead children itself, on the time of the dying.
+pub(super) fn disown_the_dead() {
+    // SAFETY: ignoring runs no code of ours.
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
+}
+
 /// Takes over descriptors that a message has just brought.
 pub(super) fn adopt(fds: Vec<RawFd>) -> Vec<OwnedFd> {
     // SAFETY: the kernel made these numbers for this message; nobody else owns them.
@@ -59,28 +65,48 @@ pub(super) fn adopt(fds: Vec<RawFd>) -> Vec<OwnedFd> {
 }
 
 /// What there is to take of this process's children.
+#[derive(Clone, Copy)]
 pub(super) enum Reaped {
-    /// One has ended, with its `wait` status. (`nix` knows no real-time signals and would lose such an end.)
-    Ended { pid: i32, status: i32 },
+    /// This one has ended.
+    Ended(i32),
     /// All that are left live.
     AllAlive,
     /// There is none.
     NoChild,
 }
 
-/// Takes one child that has ended, without waiting.
-pub(super) fn reap() -> Reaped {
+/// Names a child that has ended, without taking it: its number stays its own until [`reap`].
+pub(super) fn ended_child() -> Reaped {
     loop {
-        let mut status = 0;
-        // SAFETY: the pointer is to a local that outlives the call.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        match pid {
-            0 => return Reaped::AllAlive,
-            -1 if Errno::last() == Errno::EINTR => {}
-            -1 => return Reaped::NoChild,
-            pid => return Reaped::Ended { pid, status },
+        // SAFETY: a `siginfo_t` of zeroes is valid, and the pointer is to a local that outlives the call.
+        let (done, pid) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let done = libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+            (done, info.si_pid())
+        };
+        match (done, pid) {
+            (0, 0) => return Reaped::AllAlive,
+            (0, pid) => return Reaped::Ended(pid),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Reaped::NoChild,
         }
     }
+}
+
+/// Takes the child `pid`, which has ended; its `wait` status. (`nix` knows no real-time signals and would lose such an
+/// end.)
+pub(super) fn reap(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: the pointer is to a local that outlives the call.
+    unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    status
+}
+
+/// KILL to the group of a leader that has not been reaped, so that its number is still its own. At one moment for all
+/// of the group: a fork bomb in it cannot run away.
+pub(super) fn kill_group(leader: i32) {
+    // SAFETY: numbers only. No such group is no trouble.
+    unsafe { libc::kill(-leader, libc::SIGKILL) };
 }
 
 /// Gives every signal its default action and unblocks all.
@@ -114,7 +140,7 @@ pub(super) fn drop_bounding() -> nix::Result<()> {
     Ok(())
 }
 
-/// Asks for the processor before all others where that is allowed: a tree is killed faster than it can fork.
+/// Asks for the processor before all others where that is allowed: else a fork bomb would starve who is to end it.
 pub(super) fn hurry() {
     // SAFETY: numbers only; a refusal changes nothing.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };

@@ -170,7 +170,9 @@ impl Census {
     }
 
     /// Stops the whole tree, so that it cannot grow while it is being signalled; what is alive in it.
-    fn freeze(&mut self) -> Vec<Process> {
+    ///
+    /// `reap` is called between the rounds: the dead of a fork bomb would else fill the machine's process table.
+    fn freeze(&mut self, reap: &mut dyn FnMut()) -> Vec<Process> {
         let mut stopped = HashSet::new();
         let mut alive = Vec::new();
         for _ in 0..STOP_ROUNDS {
@@ -183,13 +185,14 @@ impl Census {
             for process in new {
                 process.signal(Signal::SIGSTOP);
             }
+            reap();
         }
         alive
     }
 
     /// TERM to every process of the tree as it is at one moment: what its traps start afterwards is not hit.
-    pub(super) fn terminate(&mut self) {
-        let tree = self.freeze();
+    pub(super) fn terminate(&mut self, reap: &mut dyn FnMut()) {
+        let tree = self.freeze(reap);
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             for process in &tree {
                 process.signal(signal);
@@ -197,11 +200,11 @@ impl Census {
         }
     }
 
-    /// KILL to every process of the tree; those that were hit.
-    pub(super) fn kill(&mut self) -> Vec<Process> {
-        let mut tree = self.freeze();
-        tree.retain(|process| process.signal(Signal::SIGKILL));
-        tree
+    /// KILL to every process of the tree.
+    pub(super) fn kill(&mut self, reap: &mut dyn FnMut()) {
+        for process in self.freeze(reap) {
+            process.signal(Signal::SIGKILL);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Args {
 pub struct Common {
     /// Work as if started in DIR
     #[arg(short = 'C', value_name = "DIR", global = true)]
-    pub dir: Option<PathBuf>,
+    pub chdir: Option<PathBuf>,
     /// Host configuration [default: $DISPATCHER_CONFIG, /etc/dispatcher/config.yml, built in]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,

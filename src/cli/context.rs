@@ -1,7 +1,7 @@
 //! What every verb starts from: the repository that it works on, and how it speaks to the terminal.
 
 use std::io::{IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ansi_term::{Color as Paint, Style};
 
@@ -26,7 +26,7 @@ impl Context {
     /// # Errors
     /// 66 where the folder of `-C` cannot be entered.
     pub fn new(common: Common) -> Result<Self, Failure> {
-        let dir = common.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+        let dir = common.chdir.clone().unwrap_or_else(|| PathBuf::from("."));
         let dir = dir.canonicalize().map_err(|error| {
             let problem = Diagnostic::new("E0104", format!("failed to enter `{}`: {error}", dir.display()));
             Failure::new(Exit::NO_INPUT, problem)
@@ -120,10 +120,4 @@ fn style_of(state: State) -> Style {
         State::Rejected | State::Expired => Paint::Purple.normal(),
         State::Cancelled | State::Duplicate => Style::new().dimmed(),
     }
-}
-
-/// `path` relative to `root` where it lies in it.
-#[must_use]
-pub fn within(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

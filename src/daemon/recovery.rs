@@ -36,7 +36,10 @@ impl Clerk {
         // Only by what a process itself carries, never by a stored number: numbers are used again.
         let ids: Vec<RunId> = left.iter().filter(|left| !left.status.status.is_final()).map(|l| l.status.id).collect();
         if !ids.is_empty() {
-            launcher::sweep(&ids);
+            let killed = launcher::sweep(&ids);
+            if killed > 0 {
+                self.scribe.note(&format!("killed {killed} processes that an earlier life had left"));
+            }
         }
         Ok(left.into_iter().map(|leftover| self.found(leftover)).collect())
     }

@@ -19,6 +19,12 @@ enum Part {
     Param(Vec<String>),
 }
 
+impl std::fmt::Display for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// Why a request has no resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoResource {

@@ -72,9 +72,7 @@ pub fn ask(client: &mut Client, command: Command, time: Option<Duration>) -> Res
             let problem = help.into_iter().fold(Diagnostic::new(known, message), Diagnostic::help);
             Err(Failure::new(Exit::from_code(exit), problem))
         }
-        Err(error) => {
-            Err(Failure::new(Exit::from_code(error.exit()), Diagnostic::new("E0708", error.to_string())))
-        }
+        Err(error) => Err(Failure::new(Exit::from_code(error.exit()), Diagnostic::new("E0708", error.to_string()))),
     }
 }
 
@@ -85,7 +83,11 @@ fn ask_here(context: &Context, command: Command) -> Result<Value, Failure> {
 }
 
 fn done(context: &Context, body: &Value, words: &str) -> Result<Exit, Failure> {
-    if context.common.json { context.print_json(body)? } else { context.print(&format!("{words}\n"))? }
+    if context.common.json {
+        context.print_json(body)?
+    } else {
+        context.print(&format!("{words}\n"))?
+    }
     Ok(Exit::DONE)
 }
 
@@ -114,7 +116,11 @@ pub fn resume(context: &Context) -> Result<Exit, Failure> {
 pub fn drain(context: &Context) -> Result<Exit, Failure> {
     let body = ask_here(context, Command::Drain)?;
     let running = body["running"].as_u64().unwrap_or(0);
-    done(context, &body, &format!("draining: {running} running, the queue is kept; the daemon exits when they have ended"))
+    done(
+        context,
+        &body,
+        &format!("draining: {running} running, the queue is kept; the daemon exits when they have ended"),
+    )
 }
 
 /// `fetch`.

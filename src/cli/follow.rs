@@ -23,7 +23,12 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// 69 where the run is not final and no daemon runs that could end it.
-pub fn until_final(context: &Context, root: &Path, id: RunId, deadline: Option<Instant>) -> Result<Option<Status>, Failure> {
+pub fn until_final(
+    context: &Context,
+    root: &Path,
+    id: RunId,
+    deadline: Option<Instant>,
+) -> Result<Option<Status>, Failure> {
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let client = match ask::connect(context, root)? {
@@ -50,7 +55,10 @@ pub fn until_final(context: &Context, root: &Path, id: RunId, deadline: Option<I
         match ask::ask(&mut client, Command::Wait { id }, left) {
             Ok(body) => {
                 let status = serde_json::from_value(body["status"].clone()).map_err(|error| {
-                    Failure::new(Exit::VERSIONS, Diagnostic::new("E0709", format!("failed to read the answer: {error}")))
+                    Failure::new(
+                        Exit::VERSIONS,
+                        Diagnostic::new("E0709", format!("failed to read the answer: {error}")),
+                    )
                 })?;
                 return Ok(Some(status));
             }
@@ -71,9 +79,10 @@ pub fn until_final(context: &Context, root: &Path, id: RunId, deadline: Option<I
 /// 66 where no run is meant, 69 without a daemon.
 pub fn wait(context: &Context, runs: &[String], timeout: Option<&str>) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let timeout = timeout.map(parse_duration).transpose().map_err(|error| {
-        Failure::new(Exit::USAGE, Diagnostic::new("E0105", format!("`--timeout`: {error}")))
-    })?;
+    let timeout = timeout
+        .map(parse_duration)
+        .transpose()
+        .map_err(|error| Failure::new(Exit::USAGE, Diagnostic::new("E0105", format!("`--timeout`: {error}"))))?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let shelf = Shelf::new(&root);
     let ids = runs.iter().map(|run| shelf.find(run).map(|status| status.id)).collect::<Result<Vec<_>, _>>()?;
@@ -119,7 +128,8 @@ pub fn logs(context: &Context, args: &Logs) -> Result<Exit, Failure> {
     }
     let path = root.join("logs").join(format!("{}.log", status.id));
     let mut log = LogFollower::open(&path, 0).map_err(|error| {
-        let problem = Diagnostic::new("E0102", format!("run `{}` has no log that can be read: {error}", status.id.short()));
+        let problem =
+            Diagnostic::new("E0102", format!("run `{}` has no log that can be read: {error}", status.id.short()));
         Failure::new(Exit::NO_INPUT, problem.help("dispatcher status     a log begins with the first attempt"))
     })?;
     copy(context, &mut log)?;
@@ -132,7 +142,9 @@ fn copy(context: &Context, log: &mut LogFollower) -> Result<bool, Failure> {
     loop {
         let more = log.read().map_err(|error| Failure::io("read the log", &error))?;
         if more.skipped > 0 {
-            context.print(&context.dim(&format!("-- {} bytes were dropped before they could be shown --\n", more.skipped)))?;
+            context.print(
+                &context.dim(&format!("-- {} bytes were dropped before they could be shown --\n", more.skipped)),
+            )?;
         }
         if more.bytes.is_empty() {
             return Ok(some);

@@ -58,7 +58,8 @@ pub fn init(context: &Context, dir: Option<&Path>) -> Result<Exit, Failure> {
         added.map_err(|blocked| Failure::new(Exit::TRY_LATER, blocked.diagnostic()))?;
         root
     } else {
-        let repo = make(&dir, settings, subject, &files()).map_err(|error| Failure::config(vec![error.diagnostic()]))?;
+        let repo =
+            make(&dir, settings, subject, &files()).map_err(|error| Failure::config(vec![error.diagnostic()]))?;
         repo.root().to_owned()
     };
     if context.common.json {

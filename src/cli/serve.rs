@@ -21,7 +21,8 @@ impl From<Refused> for Failure {
 /// # Errors
 /// 78 with every problem.
 pub fn config(context: &Context, root: &Path) -> Result<Config, Failure> {
-    let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let loaded = Config::load(&[], env, context.common.config.as_deref()).map_err(Failure::config)?;
     loaded.refuse_inside(root).map_err(|problem| Failure::config(vec![problem]))?;
     Ok(loaded.config)

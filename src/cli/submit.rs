@@ -59,7 +59,8 @@ fn without_id(bytes: &[u8]) -> Vec<u8> {
     let is_id = |line: &[u8]| line.starts_with(b"id:") || line.starts_with(b"id :") || line.starts_with(b"\"id\":");
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&b| b == b'\n').filter(|line| !is_id(line)).collect();
     let plain = lines.concat();
-    let still_there = yaml::read(&plain, "request", yaml::Limits::REQUEST).is_ok_and(|doc| doc.value.get("id").is_some());
+    let still_there =
+        yaml::read(&plain, "request", yaml::Limits::REQUEST).is_ok_and(|doc| doc.value.get("id").is_some());
     match yaml::read(bytes, "request", yaml::Limits::REQUEST) {
         // Written as one flow mapping: given out anew, as JSON, which is YAML.
         Ok(document) if still_there || yaml::read(&plain, "request", yaml::Limits::REQUEST).is_err() => {
@@ -136,7 +137,8 @@ fn from_options(kind: &str, args: &Submit) -> Result<Vec<u8>, Failure> {
             // What is no YAML by itself is meant as text.
             Err(_) => Value::String(text.to_owned()),
         };
-        put(&mut params, key, value).map_err(|()| usage(format!("`--set {key}`: `{key}` is set twice or is no object")))?;
+        put(&mut params, key, value)
+            .map_err(|()| usage(format!("`--set {key}`: `{key}` is set twice or is no object")))?;
     }
     let mut request = Map::new();
     request.insert("kind".to_owned(), kind.into());
@@ -167,10 +169,18 @@ fn put(params: &mut Map<String, Value>, key: &str, value: Value) -> Result<(), (
 }
 
 /// Drops the file for a daemon, or commits and pushes it.
-fn send(context: &Context, root: &Path, name: &str, bytes: &[u8], no_push: bool, how: &Follow) -> Result<Exit, Failure> {
+fn send(
+    context: &Context,
+    root: &Path,
+    name: &str,
+    bytes: &[u8],
+    no_push: bool,
+    how: &Follow,
+) -> Result<Exit, Failure> {
     let target = root.join("requests").join(name);
     if target.symlink_metadata().is_ok() {
-        let problem = Diagnostic::new("E0108", format!("`requests/{name}` is there already")).help("give it another name");
+        let problem =
+            Diagnostic::new("E0108", format!("`requests/{name}` is there already")).help("give it another name");
         return Err(Failure::new(Exit::EXISTS, problem));
     }
     if ask::connect(context, root)?.is_none() {
@@ -261,8 +271,9 @@ fn commit(
 fn publish(repo: &Repo) -> Result<(), Failure> {
     for _ in 0..8 {
         let failed = |words: String| {
-            let problem = Diagnostic::new("E0502", format!("the request is committed here, and the push failed: {words}"))
-                .help("git push     sends it later");
+            let problem =
+                Diagnostic::new("E0502", format!("the request is committed here, and the push failed: {words}"))
+                    .help("git push     sends it later");
             Failure::new(Exit::UNAVAILABLE, problem)
         };
         match repo.push().map_err(|error| failed(error.diagnostic().message))? {

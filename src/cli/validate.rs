@@ -58,11 +58,7 @@ pub fn validate(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
     let mut good = Vec::new();
     for file in files {
         let shown = file.display().to_string();
-        let read = if shown == "-" {
-            std::io::Read::bytes(std::io::stdin().lock()).collect()
-        } else {
-            fs::read(file)
-        };
+        let read = if shown == "-" { std::io::Read::bytes(std::io::stdin().lock()).collect() } else { fs::read(file) };
         let checked = match read {
             Ok(bytes) => kinds.check(&bytes, &shown),
             Err(error) => Err(Failure::new(
@@ -96,7 +92,8 @@ pub fn validate(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
 pub fn handlers(context: &Context) -> Result<Exit, Failure> {
     let kinds = kinds(context, &context.root()?)?;
     let library = &kinds.library;
-    let missing = |kind: &Kind| (!library.schemas.has(kind)).then(|| format!("no line `{kind}:` in schema/requests.yml"));
+    let missing =
+        |kind: &Kind| (!library.schemas.has(kind)).then(|| format!("no line `{kind}:` in schema/requests.yml"));
     let entries = library.table.entries().map(|(route, problem)| {
         (route, problem.map(|problem| problem.message.clone()).or_else(|| missing(&route.kind)))
     });
@@ -118,7 +115,8 @@ pub fn handlers(context: &Context) -> Result<Exit, Failure> {
     let rows: Vec<_> = entries
         .map(|(route, problem)| {
             let resource = route.resource.as_ref().map_or_else(|| format!("({})", route.kind), ToString::to_string);
-            let about = problem.map_or_else(|| route.description.clone().unwrap_or_default(), |p| format!("cannot run: {p}"));
+            let about =
+                problem.map_or_else(|| route.description.clone().unwrap_or_default(), |p| format!("cannot run: {p}"));
             vec![
                 route.kind.to_string(),
                 text::line(&route.file.shown()),

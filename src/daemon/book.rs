@@ -112,7 +112,8 @@ impl Book {
     #[must_use]
     pub fn same_request(&self, name: &OsStr, taken: &TakenRequest) -> Option<RunId> {
         let pages: Vec<_> = self.pages().iter().map(|(id, page)| (*id, Arc::clone(page))).collect();
-        let same = |page: &Page| page.tracked && page.name == name && page.taken.as_ref().is_some_and(|t| t.oid == taken.oid);
+        let same =
+            |page: &Page| page.tracked && page.name == name && page.taken.as_ref().is_some_and(|t| t.oid == taken.oid);
         pages.into_iter().find(|(_, page)| same(&page.lock().unwrap_or_else(PoisonError::into_inner))).map(|(id, _)| id)
     }
 

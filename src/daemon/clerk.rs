@@ -130,7 +130,8 @@ impl Clerk {
         };
         match self.source.load(&self.repo) {
             Ok(library) => {
-                let event = Event::RouterLoaded { kinds: library.table.entries().count(), commit: library.commit.clone() };
+                let event =
+                    Event::RouterLoaded { kinds: library.table.entries().count(), commit: library.commit.clone() };
                 *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = library;
                 self.scribe.emit(event);
             }
@@ -147,7 +148,8 @@ impl Clerk {
     }
 
     fn commit(&self, ids: Vec<RunId>) -> CommitReport {
-        let records: Vec<RunRecord> = ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
+        let records: Vec<RunRecord> =
+            ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
         match self.repo.commit(&records) {
             Ok(committed) => CommitReport::Done { ids, commit: committed.oid.to_string() },
             Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
@@ -181,9 +183,11 @@ impl Clerk {
     }
 
     fn taken_paths(&self) -> Vec<TakenPath> {
-        let taken = self.book.taken().into_iter().filter_map(|(name, taken)| {
-            Some(TakenPath { name: name.into_string().ok()?, oid: taken.oid })
-        });
+        let taken = self
+            .book
+            .taken()
+            .into_iter()
+            .filter_map(|(name, taken)| Some(TakenPath { name: name.into_string().ok()?, oid: taken.oid }));
         taken.collect()
     }
 
@@ -235,7 +239,8 @@ impl Clerk {
     fn left_out(&self, paths: &[String]) {
         if !paths.is_empty() {
             let list = paths.join(", ");
-            self.scribe.warn(&Diagnostic::new("E0515", format!("no work tree can hold {list}: left in the commit only")));
+            self.scribe
+                .warn(&Diagnostic::new("E0515", format!("no work tree can hold {list}: left in the commit only")));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::inbox::{Odd, Stamp};
 use crate::repo::TakenRequest;
 use crate::request::{Request, RunId};
-use crate::router::{OnCrash, Routed, RetryOn as Rule};
+use crate::router::{OnCrash, RetryOn as Rule, Routed};
 use crate::runs::{RunsError, Taken};
 use crate::schema;
 use crate::status::{RequestedBy, State, Status};
@@ -39,9 +39,10 @@ pub fn understand(library: &Library, bytes: &[u8], file: &str) -> Result<Underst
     let missing: Vec<_> = needs.iter().filter(|need| !["network: none", "cpus"].contains(*need)).collect();
     if !missing.is_empty() {
         let what = missing.iter().map(|need| format!("`{need}`")).collect::<Vec<_>>().join(", ");
-        let problem = Diagnostic::new("E0602", format!("handler `{}` asks for {what}, which cannot be given", request.kind))
-            .note("it was not run with less")
-            .help("handlers/index.yml: leave it out, or wait for a version that can hold it");
+        let problem =
+            Diagnostic::new("E0602", format!("handler `{}` asks for {what}, which cannot be given", request.kind))
+                .note("it was not run with less")
+                .help("handlers/index.yml: leave it out, or wait for a version that can hold it");
         return Err(Rejection::one(78, problem));
     }
     Ok(Understood { request, routed: Arc::new(routed) })
@@ -146,7 +147,13 @@ impl Clerk {
     }
 
     /// Opens the page of a taken request and says what is to follow.
-    fn report(&self, mut page: Page, fate: Result<Understood, Verdict>, by: RequestedBy, of: Option<RunId>) -> TakeReport {
+    fn report(
+        &self,
+        mut page: Page,
+        fate: Result<Understood, Verdict>,
+        by: RequestedBy,
+        of: Option<RunId>,
+    ) -> TakeReport {
         let report = match fate {
             Ok(understood) => {
                 let order = Box::new(order(&page, &understood));
@@ -172,7 +179,8 @@ impl Clerk {
     /// Takes what can never be a request: set aside and rejected.
     fn take_odd(&mut self, name: &OsStr, odd: Odd) -> TakeReport {
         let by = RequestedBy { name: self.owner(name), ..RequestedBy::default() };
-        let status = Status::taken(self.fresh_id(), text::bytes(name.as_bytes()), self.clock.wall(), self.host.clone(), by);
+        let status =
+            Status::taken(self.fresh_id(), text::bytes(name.as_bytes()), self.clock.wall(), self.host.clone(), by);
         let mut problem = odd.problem(name);
         let mut page = Page::new(name.to_owned(), status);
         match self.runs.take(name, &page.status, None) {

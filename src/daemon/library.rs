@@ -152,9 +152,9 @@ impl Source {
             extra.push(ExtraFolder { folder: folder.clone(), files: files_of(&found, &format!("{name}/")) });
             pieces.extend(found);
         }
-        let files = schema_pieces.into_iter().filter_map(|(path, piece)| {
-            Some((path.strip_prefix("schema/")?.to_owned(), piece.bytes))
-        });
+        let files = schema_pieces
+            .into_iter()
+            .filter_map(|(path, piece)| Some((path.strip_prefix("schema/")?.to_owned(), piece.bytes)));
         let schemas = Schemas::load(&files.collect());
         let schemas = schemas.map_err(LibraryError::Broken)?;
         let table = Table::load(index.as_deref(), &files_of(&pieces, "handlers/"), &extra, schemas.clone());
@@ -181,13 +181,18 @@ impl Source {
             }
         }
         let differs = |path: &str, piece: &Piece| {
-            committed.get(path).is_none_or(|(bytes, executable)| *bytes != piece.bytes || *executable != piece.executable)
+            committed
+                .get(path)
+                .is_none_or(|(bytes, executable)| *bytes != piece.bytes || *executable != piece.executable)
         };
         overlay(&self.root.join(folder), folder, &mut pieces, &differs)?;
         Ok(pieces)
     }
 
-    fn stage(&self, pieces: &BTreeMap<String, Piece>) -> Result<(PathBuf, BTreeMap<String, HandlerUsed>), LibraryError> {
+    fn stage(
+        &self,
+        pieces: &BTreeMap<String, Piece>,
+    ) -> Result<(PathBuf, BTreeMap<String, HandlerUsed>), LibraryError> {
         let failed = |error| LibraryError::Io(format!("stage the handlers in `{}`", self.staging.display()), error);
         let folder = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
         folder(&self.staging).map_err(failed)?;

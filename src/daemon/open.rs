@@ -143,7 +143,8 @@ impl Ground {
         repo.info_exclude().map_err(|error| Refused::new(74, error.diagnostic()))?;
         for folder in ["requests", "processed", "logs"] {
             let path = root.join(folder);
-            std::fs::create_dir_all(&path).map_err(|error| Refused::io(&format!("make `{}`", path.display()), &error))?;
+            std::fs::create_dir_all(&path)
+                .map_err(|error| Refused::io(&format!("make `{}`", path.display()), &error))?;
         }
         let keep = usize::try_from(options.config.log_rotate.keep).unwrap_or(usize::MAX);
         let rotate = Rotate { size: options.config.log_rotate.size, keep };

@@ -96,7 +96,8 @@ impl Clerk {
             Err(rejection) => {
                 let verdict = Verdict {
                     problems: rejection.problems,
-                    ..Verdict::plain(State::Crashed, 70, attempt).because("lost, and its request is not accepted any more")
+                    ..Verdict::plain(State::Crashed, 70, attempt)
+                        .because("lost, and its request is not accepted any more")
                 };
                 return Prior::Settled { verdict: Box::new(verdict) };
             }

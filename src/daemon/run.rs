@@ -104,7 +104,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         thread("clerk", move || clerk.work(&record_jobs, &take_jobs))?,
         thread("courier", move || courier::work(&courier_repo, &errand_jobs, &to_clerk, &to_engine))?,
     ];
-    let settings = inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
+    let settings =
+        inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
     let inbox = Inbox::start(settings, to_notices).map_err(|error| Refused::io("watch the inbox", &error))?;
     let server = Server::bind(&places.socket(), None, to_calls).map_err(|error| Refused::io("listen", &error))?;
 
@@ -161,9 +162,8 @@ fn start_executor(
         },
         work: state.join("work"),
     };
-    Executor::start(config.workers, setup, Arc::new(sink), finished).map_err(|error| {
-        Refused::new(78, crate::diagnostic::Diagnostic::new("E0603", error.to_string()))
-    })
+    Executor::start(config.workers, setup, Arc::new(sink), finished)
+        .map_err(|error| Refused::new(78, crate::diagnostic::Diagnostic::new("E0603", error.to_string())))
 }
 
 fn engine_settings(options: &Options) -> engine::Settings {
@@ -278,7 +278,11 @@ impl Daemon {
         let short = places.into_iter().find_map(|path| Some((path, free(path).filter(|&free| free < self.min_free)?)));
         short.map(|(path, free)| {
             let wanted = crate::quantity::show_size(self.min_free);
-            format!("`{}` has {} MiB free, less than `min_free` {wanted}; no new work begins", path.display(), free >> 20)
+            format!(
+                "`{}` has {} MiB free, less than `min_free` {wanted}; no new work begins",
+                path.display(),
+                free >> 20
+            )
         })
     }
 

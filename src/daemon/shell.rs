@@ -155,7 +155,8 @@ impl Shell {
         if page.log.is_none() {
             let path = self.root.join("logs").join(format!("{}.log", page.status.id));
             let log = RunLog::open(&path, self.log_limit);
-            page.log = Some(log.map_err(|error| NoStart::Trouble(format!("failed to open `{}`: {error}", path.display())))?);
+            page.log =
+                Some(log.map_err(|error| NoStart::Trouble(format!("failed to open `{}`: {error}", path.display())))?);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod find;
 mod follow;
 mod init;
 mod list;
+mod selftest;
 mod serve;
 mod submit;
 mod validate;
@@ -46,6 +47,9 @@ pub fn main() -> Exit {
 
 fn perform(args: Args) -> Result<Exit, Failure> {
     let context = Context::new(args.common)?;
+    if context.common.selftest {
+        return selftest::selftest(&context);
+    }
     match args.verb {
         None => serve::serve(&context),
         Some(Verb::Status) => ask::status(&context),
@@ -65,6 +69,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Drain) => ask::drain(&context),
         Some(Verb::Fetch) => ask::fetch(&context),
         Some(Verb::Locks) => ask::locks(&context),
-        Some(Verb::Demo { .. } | Verb::Replay { .. } | Verb::Selftest) => Ok(Exit::BUG),
+        Some(Verb::Selftest) => selftest::selftest(&context),
+        Some(Verb::Demo { .. } | Verb::Replay { .. }) => Ok(Exit::BUG),
     }
 }

@@ -67,7 +67,7 @@ fn ready(shared: &Shared, plan: &Plan, spec: &RunSpec) -> Result<Arc<Supervised>
         };
         shared.attach(plan.id, &supervised);
         match supervised.report() {
-            Ok(Some(Report::Ready { .. })) => return Ok(supervised),
+            Ok(Some(Report::Ready)) => return Ok(supervised),
             Ok(None) | Err(_) => {}
             Ok(last) => return Err(Outcome::of(last, false, shared.asked(plan.id), &plan.limits).into()),
         }

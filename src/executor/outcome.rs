@@ -107,7 +107,7 @@ impl Outcome {
                 let problem = Some(problem).filter(|_| !(terminated && stage == Stage::Gate));
                 return Self::not_started(Ended::NotStarted, terminated, problem);
             }
-            Some(Report::Ready { .. } | Report::Started) | None => {
+            Some(Report::Ready | Report::Started) | None => {
                 outcome.problem = Some(
                     Diagnostic::new(
                         "E0606",

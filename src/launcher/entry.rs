@@ -19,7 +19,7 @@ use super::channel::Channel;
 use super::protocol::{Fork, Hello, Setup, Stage, User};
 use super::sys::{self, Reaped};
 use super::tree::Census;
-use super::{privileges, supervisor, trouble};
+use super::{namespace, privileges, supervisor, trouble};
 
 /// First argument that makes this program a launcher.
 pub const ENTRY: &str = "__launcher";
@@ -72,12 +72,14 @@ fn launch() -> io::Result<()> {
         Ok(user) => user,
         Err(message) => return daemon.send(&Hello::Refused(message), &[]),
     };
-    daemon.send(&Hello::Ready(user.clone()), &[])?;
+    // Only where handlers are another user: a run of one's own user keeps the view of the machine that one has.
+    let isolated = user.switch && namespace::available();
+    daemon.send(&Hello::Ready { user: user.clone(), isolated }, &[])?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    serve(Launching { daemon: Some(daemon), children, held: Vec::new(), dead: Vec::new() }, &setup, &user)
+    serve(Launching { daemon: Some(daemon), children, held: Vec::new(), dead: Vec::new() }, &setup, &user, isolated)
 }
 
 fn lock_dir(path: &Path) -> Result<(), String> {
@@ -101,7 +103,7 @@ struct Launching {
     dead: Vec<Held>,
 }
 
-fn serve(mut state: Launching, setup: &Setup, user: &User) -> io::Result<()> {
+fn serve(mut state: Launching, setup: &Setup, user: &User, isolated: bool) -> io::Result<()> {
     loop {
         state.reap();
         if state.daemon.is_none() && state.held.is_empty() && state.dead.is_empty() {
@@ -118,7 +120,7 @@ fn serve(mut state: Launching, setup: &Setup, user: &User) -> io::Result<()> {
             Some(Ok(Some((fork, fds)))) => {
                 if let Some(child) = state.fork(&fork, fds, &setup.lock_dir) {
                     drop(state);
-                    supervisor::supervise(child.lock, child.spec, child.control, child.output, user);
+                    supervisor::supervise(child.lock, child.spec, child.control, child.output, user, isolated);
                     sys::exit(0);
                 }
             }

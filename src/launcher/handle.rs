@@ -47,6 +47,7 @@ pub enum SpawnError {
 pub struct Launcher {
     setup: Setup,
     user: User,
+    isolated: bool,
     live: Mutex<Live>,
 }
 
@@ -62,14 +63,20 @@ impl Launcher {
     /// # Errors
     /// [`StartError::Refused`] where the setup cannot be honoured, the others where the process does not start.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        let (live, user) = exec(&setup)?;
-        Ok(Self { setup, user, live: Mutex::new(live) })
+        let (live, user, isolated) = exec(&setup)?;
+        Ok(Self { setup, user, isolated, live: Mutex::new(live) })
     }
 
     /// Who handlers run as.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
+    }
+
+    /// Whether every run gets a PID namespace of its own: then its tree ends at one moment whatever it does.
+    #[must_use]
+    pub fn isolated(&self) -> bool {
+        self.isolated
     }
 
     /// The launcher's process number, for tests and for people.
@@ -95,7 +102,7 @@ impl Launcher {
         let fds = [memory.as_fd(), theirs.as_fd(), write.as_fd()];
         let mut live = self.live();
         if live.channel.send(&fork, &fds).is_err() {
-            let (another, user) = exec(&self.setup)?;
+            let (another, user, _) = exec(&self.setup)?;
             if user != self.user {
                 let (was, is) = (&self.user.name, &user.name);
                 return Err(StartError::Refused(format!("handlers ran as `{was}` and would now run as `{is}`")).into());
@@ -121,7 +128,7 @@ impl Drop for Launcher {
     }
 }
 
-fn exec(setup: &Setup) -> Result<(Live, User), StartError> {
+fn exec(setup: &Setup) -> Result<(Live, User, bool), StartError> {
     let (channel, theirs) = Channel::pair()?;
     let program = setup.exe.as_deref().unwrap_or(Path::new("/proc/self/exe"));
     let mut child = Command::new(program)
@@ -136,7 +143,7 @@ fn exec(setup: &Setup) -> Result<(Live, User), StartError> {
         .spawn()?;
     channel.send(setup, &[])?;
     match channel.receive::<Hello>()? {
-        Some((Hello::Ready(user), _)) => Ok((Live { channel, child }, user)),
+        Some((Hello::Ready { user, isolated }, _)) => Ok((Live { channel, child }, user, isolated)),
         Some((Hello::Refused(message), _)) => {
             let _ = child.wait();
             Err(StartError::Refused(message))

@@ -65,8 +65,8 @@ pub(super) struct Pipes {
 }
 
 /// Runs in the forked child and never returns.
-pub(super) fn become_handler(spec: &RunSpec, user: &User, pipes: &Pipes, supervisor: Pid) -> ! {
-    let failed = match prepare(spec, user, pipes, supervisor) {
+pub(super) fn become_handler(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> ! {
+    let failed = match prepare(spec, user, pipes, parent) {
         Ok(strings) => {
             say(pipes, Word::Ready);
             match nix::unistd::read(&pipes.gate, &mut [0]) {
@@ -81,7 +81,8 @@ pub(super) fn become_handler(spec: &RunSpec, user: &User, pipes: &Pipes, supervi
     sys::exit(127)
 }
 
-fn say(pipes: &Pipes, word: Word) {
+/// Tells the supervisor.
+pub(super) fn say(pipes: &Pipes, word: Word) {
     let _ = nix::unistd::write(&pipes.status, &word.bytes());
 }
 
@@ -103,7 +104,7 @@ fn strings(spec: &RunSpec) -> Result<Strings, Errno> {
     Ok(Strings { program, argv, env: env.collect::<Result<_, _>>()? })
 }
 
-fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, supervisor: Pid) -> Result<Strings, (Stage, Errno)> {
+fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> Result<Strings, (Stage, Errno)> {
     let at = |stage: Stage| move |errno: Errno| (stage, errno);
     descriptors(pipes, user).map_err(at(Stage::Prepare))?;
     nix::unistd::setsid().map_err(at(Stage::Prepare))?;
@@ -116,7 +117,7 @@ fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, supervisor: Pid) -> Resul
     privileges::give_up(user)?;
     // After the switch, which clears it. A belt only: the supervisor's own end is what the launcher looks for.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Prepare))?;
-    if nix::unistd::getppid() != supervisor {
+    if nix::unistd::getppid() != parent {
         sys::exit(0);
     }
     nix::unistd::chdir(&spec.cwd).map_err(at(Stage::Folder))?;

@@ -16,6 +16,7 @@ mod entry;
 mod handle;
 mod leader;
 mod leftovers;
+mod namespace;
 mod privileges;
 mod protocol;
 mod supervisor;

@@ -34,7 +34,7 @@ pub struct User {
 /// The launcher's first words.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Hello {
-    Ready(User),
+    Ready { user: User, isolated: bool },
     Refused(String),
 }
 
@@ -126,10 +126,7 @@ pub enum Report {
     /// Somebody else holds the resource's lock; nothing was started.
     LockBusy,
     /// The lock is held; the leader waits at the gate, all privileges given up.
-    Ready {
-        /// The leader.
-        pid: i32,
-    },
+    Ready,
     /// The handler runs.
     Started,
     /// It never ran; nothing of it is left and the lock is free.

@@ -22,6 +22,7 @@ use nix::unistd::{ForkResult, getpid, pipe2, setsid};
 
 use super::channel::Channel;
 use super::leader::{self, Pipes, Word};
+use super::namespace::{self, LastWords};
 use super::protocol::{Order, Report, RunSpec, Stage, User, Why};
 use super::sys::{self, Reaped};
 use super::tree::{Census, Process, weigh};
@@ -44,7 +45,7 @@ struct Supervisor<'a> {
 }
 
 /// Runs in the forked child until nothing of the run is left.
-pub(super) fn supervise(lock: File, spec: OwnedFd, control: Channel, output: OwnedFd, user: &User) {
+pub(super) fn supervise(lock: File, spec: OwnedFd, control: Channel, output: OwnedFd, user: &User, isolated: bool) {
     let mut lock = fd_lock::RwLock::new(lock);
     let guard = match lock.try_write() {
         Ok(guard) => guard,
@@ -53,7 +54,7 @@ pub(super) fn supervise(lock: File, spec: OwnedFd, control: Channel, output: Own
     };
     // `flock` belongs to the open file, which the launcher has open too: dropping the guard unlocks it for both, while
     // the death of this process does not.
-    let last = hold(spec, &control, output, user)
+    let last = hold(spec, &control, output, user, isolated)
         .unwrap_or_else(|e| trouble::refused(Stage::Fork, &e, "failed to start the run's supervisor"));
     drop(guard);
     tell(&control, &last);
@@ -65,7 +66,7 @@ fn tell(control: &Channel, report: &Report) {
 }
 
 /// From the fork of the leader to the end of the tree; what to say last.
-fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User) -> io::Result<Report> {
+fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User, isolated: bool) -> io::Result<Report> {
     setsid()?;
     prctl::set_child_subreaper(true)?;
     prctl::set_name(c"dispatcher-run")?;
@@ -80,18 +81,31 @@ fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User) -> io::R
     let (words, status) = pipe2(OFlag::O_CLOEXEC)?;
     let pipes = Pipes { output, gate, status };
     let me = getpid();
-    let leader = match sys::fork()? {
+    let (last_words, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+    if isolated {
+        sys::new_pid_namespace()?;
+    }
+    let first = match sys::fork()? {
+        ForkResult::Child if isolated => namespace::be_first(&spec, user, &pipes, &theirs),
         ForkResult::Child => leader::become_handler(&spec, user, &pipes, me),
-        ForkResult::Parent { child } => child,
+        ForkResult::Parent { child } => child.as_raw(),
     };
-    drop(pipes);
+    drop((pipes, theirs));
     sys::hurry();
     let mut supervisor = Supervisor {
         control,
         spec: &spec,
         signals,
-        census: Census::default(),
-        children: Children { leader: leader.as_raw(), end: None, killed: 0, taken: 0, killing: false },
+        census: Census::skipping(isolated.then_some(first)),
+        children: Children {
+            first,
+            last_words: isolated.then_some(last_words),
+            isolated,
+            end: None,
+            killed: 0,
+            taken: 0,
+            killing: false,
+        },
         why: Why::Own,
         kill_at: None,
         max_rss: 0,
@@ -118,7 +132,11 @@ fn read_word(words: &OwnedFd) -> Option<Word> {
 
 /// What is known of the children.
 struct Children {
-    leader: i32,
+    /// The leader, or the first process of its namespace: when that one has ended, so have all.
+    first: i32,
+    /// Where it is the latter: what it says of the leader's end.
+    last_words: Option<OwnedFd>,
+    isolated: bool,
     /// The leader's `wait` status, once it has ended.
     end: Option<i32>,
     /// Ended by KILL since then.
@@ -138,10 +156,16 @@ impl Children {
     fn reap(&mut self) -> bool {
         loop {
             match sys::ended_child() {
-                Reaped::Ended(pid) if pid == self.leader => {
+                Reaped::Ended(pid) if pid == self.first => {
                     // Now, while the group's number cannot stand for another one.
                     sys::kill_group(pid);
-                    self.end = Some(sys::reap(pid));
+                    let status = sys::reap(pid);
+                    self.end = Some(status);
+                    if let Some(words) = self.last_words.take() {
+                        let words = LastWords::read(words);
+                        self.end = Some(words.map_or(libc::SIGKILL, |words| words.status));
+                        self.killed = words.map_or(0, |words| u64::from(words.killed));
+                    }
                 }
                 Reaped::Ended(pid) => {
                     if self.killing {
@@ -171,7 +195,7 @@ impl Supervisor<'_> {
             }
             None => return Some(trouble::gone(Stage::Prepare, "the handler's process was killed before it was ready")),
         }
-        tell(self.control, &Report::Ready { pid: self.children.leader });
+        tell(self.control, &Report::Ready);
         match self.control.receive::<Order>() {
             Ok(Some((Order::Go, _))) => {}
             Ok(Some(_)) => {
@@ -284,9 +308,15 @@ impl Supervisor<'_> {
         let mut pause = Duration::from_millis(1);
         self.children.killing = true;
         if self.children.end.is_none() {
-            sys::kill_group(self.children.leader);
+            sys::kill_child(self.children.first);
+            sys::kill_group(self.children.first);
         }
         while self.reap() {
+            if self.children.isolated {
+                // The kernel does the rest.
+                self.wait(SWEEP_PAUSE, false);
+                continue;
+            }
             self.census.kill(&mut || {
                 self.children.reap();
             });

@@ -102,6 +102,67 @@ pub(super) fn reap(pid: i32) -> i32 {
     status
 }
 
+/// Waits for the end of one child, and takes it; its `wait` status.
+pub(super) fn wait_for(pid: i32) -> i32 {
+    let mut status = -1;
+    loop {
+        // SAFETY: the pointer is to a local that outlives the call.
+        let done = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        if done != -1 || Errno::last() != Errno::EINTR {
+            return status;
+        }
+    }
+}
+
+/// Waits for the end of any child, and takes it: its number and `wait` status. `None` where there is no child.
+pub(super) fn wait_for_any() -> Option<(i32, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a local that outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+        if pid != -1 {
+            return Some((pid, status));
+        }
+        if Errno::last() != Errno::EINTR {
+            return None;
+        }
+    }
+}
+
+/// KILL to a child that has not been reaped, so that its number is still its own.
+pub(super) fn kill_child(pid: i32) {
+    // SAFETY: numbers only.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// KILL to every other process of the namespace. Refused outside of a namespace of ours, where it would be a disaster.
+pub(super) fn kill_all() {
+    if nix::unistd::getpid().as_raw() == 1 && nix::unistd::getppid().as_raw() == 0 {
+        // SAFETY: numbers only; the first process of a namespace cannot reach beyond it.
+        unsafe { libc::kill(-1, libc::SIGKILL) };
+    }
+}
+
+/// The next child is the first process of a new PID namespace.
+pub(super) fn new_pid_namespace() -> nix::Result<()> {
+    // SAFETY: flags only.
+    Errno::result(unsafe { libc::unshare(libc::CLONE_NEWPID) }).map(drop)
+}
+
+/// Gives this process its own view of the mounts, with a `/proc` of its own PID namespace. What the machine mounts
+/// later is still seen; nothing that is mounted here is seen outside.
+pub(super) fn own_proc() -> nix::Result<()> {
+    let none = std::ptr::null();
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: flags, null where the call allows it, and literals that end in NUL.
+    unsafe {
+        Errno::result(libc::unshare(libc::CLONE_NEWNS))?;
+        Errno::result(libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, none.cast()))?;
+        let proc = c"proc".as_ptr();
+        Errno::result(libc::mount(proc, c"/proc".as_ptr(), proc, flags, none.cast())).map(drop)
+    }
+}
+
 /// KILL to the group of a leader that has not been reaped, so that its number is still its own. At one moment for all
 /// of the group: a fork bomb in it cannot run away.
 pub(super) fn kill_group(leader: i32) {
@@ -111,9 +172,12 @@ pub(super) fn kill_group(leader: i32) {
 
 /// Gives every signal its default action and unblocks all.
 pub(super) fn reset_signals() -> nix::Result<()> {
-    for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default action runs no code of ours. KILL, STOP and libc's own two are refused, which is fine.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+    // The kernel's own structure, all of it zero: default action, no flags, empty mask.
+    let default = [0_u64; 8];
+    for number in 1..=64 {
+        // SAFETY: the structure is larger than the kernel's on every machine and outlives the call, and the default
+        // action runs no code of ours. Not through libc, which leaves out two numbers that may be ignored from outside.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null_mut::<u8>(), 8) };
     }
     SigSet::empty().thread_set_mask()
 }

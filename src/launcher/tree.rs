@@ -126,12 +126,19 @@ pub(super) struct Census {
     samples: u32,
     /// Children that do not count, with all that is below them.
     spared: Vec<i32>,
+    /// A child that does not count, while all that is below it does.
+    skipped: Option<i32>,
 }
 
 impl Census {
     /// A census that leaves out these children of this process and all that is below them.
     pub(super) fn sparing(spared: Vec<i32>) -> Self {
         Self { spared, ..Self::default() }
+    }
+
+    /// A census that leaves out this child of this process, and counts all that is below it.
+    pub(super) fn skipping(skipped: Option<i32>) -> Self {
+        Self { skipped, ..Self::default() }
     }
 
     /// All descendants, zombies too, with a look at every process of the machine.
@@ -160,11 +167,13 @@ impl Census {
             for process in below.remove(&parent).unwrap_or_default() {
                 if !self.spared.contains(&process.pid) {
                     next.push(process.pid);
-                    tree.push(process);
+                    if self.skipped != Some(process.pid) {
+                        tree.push(process);
+                    }
                 }
             }
         }
-        let ours: HashSet<i32> = tree.iter().map(|p| p.pid).collect();
+        let ours: HashSet<i32> = tree.iter().map(|p| p.pid).chain(self.skipped).collect();
         self.strangers.extend(seen.iter().map(|p| p.pid).filter(|pid| !ours.contains(pid)));
         tree
     }

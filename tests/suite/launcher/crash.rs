@@ -8,7 +8,7 @@ use dispatcher::launcher::sweep;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::stage::{News, PATIENCE, Stage, alive, eventually, locked, marked};
+use super::stage::{News, PATIENCE, Stage, alive, eventually, locked, marked, supervisor_of};
 
 #[test]
 fn a_lock_of_a_stranger_is_respected() {
@@ -79,13 +79,11 @@ fn runs_outlive_their_launcher() {
 #[test]
 fn a_dead_supervisor_lets_neither_tree_nor_lock_go() {
     let stage = Stage::new();
-    let plan = stage.script("setsid sh -c 'echo $PPID; exec sleep 600' & ps -o ppid= $$; wait");
+    let plan = stage.script("setsid sleep 600 & echo up; wait");
     let (mark, lock) = (format!("DISPATCH_ID={}", plan.id), stage.lock_path(&plan));
     stage.executor.submit(plan.clone()).unwrap();
-    let output = stage.output_until(|text| text.lines().count() == 2 && text.ends_with('\n'));
-    let leader = marked(&mark);
-    let supervisor: i32 =
-        output.lines().map(|line| line.trim().parse().unwrap()).find(|pid| !leader.contains(pid)).unwrap();
+    stage.first_line();
+    let supervisor = supervisor_of(marked(&mark)[0]);
     kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
     let outcome = stage.outcome();
     assert_eq!(outcome.ended, Ended::Lost);

@@ -179,6 +179,17 @@ pub fn alive(pid: i32) -> bool {
         .is_ok_and(|stat| !stat[stat.rfind(')').unwrap()..].starts_with(") Z"))
 }
 
+/// The supervisor above a process of a run.
+pub fn supervisor_of(mut pid: i32) -> i32 {
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        if stat.contains("(dispatcher-run)") {
+            return pid;
+        }
+        pid = stat[stat.rfind(')').unwrap()..].split(' ').nth(2).unwrap().parse().unwrap();
+    }
+}
+
 /// Waits until it is so: for what no handle of ours can tell.
 pub fn eventually(what: &str, so: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;

@@ -153,7 +153,8 @@ impl Repo {
             return Err(CommitError::Empty);
         }
         let files = contents(batch)?;
-        let open = if self.head_is_branch() { self.lock_index(INDEX_TRIES)? } else { None };
+        // Results are recorded whatever the index is like: one that cannot be read is a person's to mend.
+        let mut open = if self.head_is_branch() { self.lock_index(INDEX_TRIES).unwrap_or(None) } else { None };
         for _ in 0..MOVE_TRIES {
             let tip = self.tip()?;
             let mut objects = Batch::open(self)?;
@@ -163,11 +164,12 @@ impl Repo {
             let who = self.signature()?;
             let oid = objects.commit(tree, tip, [&who, &who], &message(batch))?;
             objects.finish()?;
+            // Somewhere else the files are those of another branch.
             if self.head_is_branch() {
                 self.note_index_base(tip)?;
-            }
-            for (path, oid) in &removed {
-                self.remove_resurrected(path, *oid);
+                removed.iter().for_each(|(path, oid)| self.remove_resurrected(path, *oid));
+            } else {
+                open = None;
             }
             if self.move_ref(&self.branch_ref(), tip, oid, "commit: executor")? == Move::Stale {
                 continue;

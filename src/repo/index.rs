@@ -48,7 +48,7 @@ impl Repo {
         if self.index_base().is_some() {
             return Ok(());
         }
-        lock::replace(&self.note(), format!("{}\n", tip.unwrap_or(Oid::ZERO_SHA1)).as_bytes(), false)
+        lock::replace(&self.note(), &self.gitdir, format!("{}\n", tip.unwrap_or(Oid::ZERO_SHA1)).as_bytes(), false)
     }
 
     pub(super) fn forget_index_base(&self) {
@@ -61,6 +61,8 @@ impl Repo {
         let path = self.gitdir.join("index");
         let Some(lock) = Lock::take(&path, tries)? else { return Ok(None) };
         let copy = self.gitdir.join("index.dispatcher");
+        // libgit2's own lock of the copy: under the index lock it can only be a leftover of a crash.
+        let _ = fs::remove_file(self.gitdir.join("index.dispatcher.lock"));
         let written = match fs::copy(&path, &copy) {
             Ok(_) => fs::metadata(&path).doing_to("look at", &path)?.mtime(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

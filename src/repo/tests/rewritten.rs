@@ -29,6 +29,12 @@ fn a_rewritten_remote_waits_for_a_person() {
     let (world, repo, here, there) = rewritten();
     let diverged = Integrated::Diverged { local: Some(here), remote: Some(there) };
     assert_eq!(settle(&repo), diverged);
+    let text = repo.divergence(Some(here), Some(there)).unwrap().render();
+    assert!(
+        text.starts_with("error[E0501]: local main and origin/main have diverged (2 commits here, 1 there)"),
+        "{text}"
+    );
+    assert!(text.contains("b, rewritten by Ana"), "{text}");
     assert_eq!(repo.push().unwrap(), PushOutcome::Moved);
     assert_eq!(repo.integrate(&[]).unwrap(), diverged, "it stays so");
 

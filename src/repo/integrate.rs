@@ -22,8 +22,8 @@ use crate::text;
 /// A request that was renamed out of the work tree and is not recorded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenPath {
-    /// Its file name in `requests/`.
-    pub name: String,
+    /// Its file name in `requests/`: bytes, as git's names are.
+    pub name: Vec<u8>,
     /// Of the bytes that were taken.
     pub oid: Oid,
 }
@@ -39,7 +39,7 @@ pub enum Elsewhere {
     /// The same request, under another id.
     Request {
         /// Its file name in `requests/`.
-        name: String,
+        name: Vec<u8>,
     },
 }
 
@@ -201,7 +201,7 @@ impl Repo {
         taken: &[TakenPath],
     ) -> Result<Vec<Elsewhere>, RepoError> {
         let Some(from) = from else { return Ok(Vec::new()) };
-        let names: Vec<&str> = taken.iter().map(|t| t.name.as_str()).collect();
+        let names: Vec<&[u8]> = taken.iter().map(|t| t.name.as_slice()).collect();
         let gone = self.withdrawn(from, to, &names)?.into_iter().filter(|w| w.recorded);
         Ok(gone.map(|w| Elsewhere::Request { name: w.name }).collect())
     }

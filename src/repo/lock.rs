@@ -65,9 +65,7 @@ pub(super) fn sweep(path: &Path) -> Result<bool, RepoError> {
 /// Writes `bytes` to a temp file in `scratch`, which is on the same file system, and renames it to `path`; `durable`
 /// also syncs the file and its new folder. Not beside `path`: below `refs/` a leftover would be a ref.
 pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) -> Result<(), RepoError> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let temp = scratch.join(format!("{SCRATCH}{}-{number}", std::process::id()));
+    let temp = scratch.join(scratch_name());
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temp)?;
         file.write_all(bytes)?;
@@ -84,6 +82,12 @@ pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) 
         let _ = fs::remove_file(&temp);
     }
     written.doing_to("write", path)
+}
+
+/// A name for a temp file in the git folder that no other thread uses.
+pub(super) fn scratch_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{SCRATCH}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Removes temp files that a crash of ours left.

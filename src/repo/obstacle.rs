@@ -131,7 +131,7 @@ impl<'a> Survey<'a> {
     /// A request that was renamed away by us is no edit of a person.
     fn is_taken(&self, change: &Change) -> bool {
         let name = change.path.strip_prefix(b"requests/");
-        let was = |t: &TakenPath| Some(t.name.as_bytes()) == name && change.old.is_some_and(|old| old.oid == t.oid);
+        let was = |t: &TakenPath| Some(t.name.as_slice()) == name && change.old.is_some_and(|old| old.oid == t.oid);
         name.is_some() && self.taken.iter().any(was)
     }
 

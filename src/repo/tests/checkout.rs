@@ -238,13 +238,24 @@ fn a_crash_in_the_middle_is_finished_by_the_next_try() {
     let index = fs::read(world.ours.join(".git/index")).unwrap();
     assert!(matches!(repo.integrate(&[]).unwrap(), Integrated::FastForwarded { .. }));
     assert_eq!(world.status(), "");
-    // Died after the branch had moved and before the index was written.
+    // Died after the branch had moved while the index was held.
     fs::write(world.ours.join(".git/index"), index).unwrap();
     fs::write(world.ours.join(".git/dispatcher-index"), format!("{from}\n")).unwrap();
     assert_ne!(world.status(), "");
     let repo = world.open();
     assert!(repo.mend_index().unwrap());
-    assert_eq!((world.status().as_str(), repo.tip().unwrap().unwrap().to_string()), ("", to));
+    assert_eq!((world.status().as_str(), repo.tip().unwrap().unwrap().to_string()), ("", to.clone()));
+    // Died after the index was written and before the branch moved; the run is recorded with another result then.
+    let mut run = world.run("none.yml", 1, b"x\n");
+    let made = repo.commit(&[run.clone()]).unwrap().oid;
+    git(&world.ours, &["update-ref", "refs/heads/main", &to]);
+    fs::write(world.ours.join(".git/dispatcher-index"), format!("{to}\n{made}\n")).unwrap();
+    assert!(world.status().contains("A  processed/"));
+    run.files[1].content = Content::Bytes(b"other\n".to_vec());
+    world.write("ours", &run.files[1].path, "other\n");
+    repo.commit(&[run]).unwrap();
+    assert_eq!(world.status(), "");
+    assert!(!world.ours.join(".git/dispatcher-index").exists());
 }
 
 #[test]

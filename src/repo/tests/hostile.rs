@@ -60,9 +60,14 @@ fn names_that_no_file_can_have_are_left_out() {
     assert!(fs::symlink_metadata(world.ours.join("requests/link.yml")).unwrap().is_symlink());
     assert!(!world.dir().join("b").exists() && !world.ours.join(".git/hooks/pre-push").exists());
 
-    let made = repo.commit(&[world.run("none.yml", 1, b"x\n")]).unwrap();
+    let mut run = world.run("none.yml", 1, b"x\n");
+    let strange = b"requests/\xff\xfe.yml".to_vec();
+    assert!(repo.holds(&strange, b"harm\n").unwrap());
+    assert_eq!(repo.requested_by(&strange, b"harm\n").unwrap().unwrap().commit, Some(commit));
+    run.request = Some(TakenRequest::of(strange, b"harm\n").unwrap());
+    let made = repo.commit(&[run]).unwrap();
     let kept = git(&world.ours, &["ls-tree", &format!("{}:requests", made.oid)]);
-    assert_eq!(kept.lines().count(), 9, "our commit changes nothing of it");
+    assert_eq!(kept.lines().count(), 8, "our commit changes nothing else of it");
     assert!(repo.push().is_ok());
 }
 

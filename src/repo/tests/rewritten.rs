@@ -150,7 +150,7 @@ fn both_results_of_a_run_that_two_recorded_are_kept() {
     repo.fetch().unwrap();
     let Integrated::Replayed { elsewhere, .. } = repo.integrate(&[]).unwrap() else { panic!() };
     assert!(elsewhere.contains(&Elsewhere::Run { id: id(1) }), "{elsewhere:?}");
-    assert!(elsewhere.contains(&Elsewhere::Request { name: "a.yml".into() }), "{elsewhere:?}");
+    assert!(elsewhere.contains(&Elsewhere::Request { name: b"a.yml".to_vec() }), "{elsewhere:?}");
     assert_eq!(repo.status_of(id(1)).unwrap().unwrap(), b"theirs\n");
     let ours = format!("processed/{}/other-{}/status.json", id(1), &made.oid.to_string()[..8]);
     assert_eq!(repo.file(&ours).unwrap().unwrap(), b"{\"n\": 1}\n");
@@ -166,7 +166,7 @@ fn a_request_that_two_took_is_noticed() {
     second(&world, "a.yml", 2, "theirs\n");
     repo.fetch().unwrap();
     let Integrated::FastForwarded { elsewhere, .. } = repo.integrate(&[taken(&run)]).unwrap() else { panic!() };
-    assert_eq!(elsewhere, [Elsewhere::Request { name: "a.yml".into() }]);
+    assert_eq!(elsewhere, [Elsewhere::Request { name: b"a.yml".to_vec() }]);
     repo.commit(&[run]).unwrap();
     assert_eq!(repo.recorded_ids().unwrap(), [id(2), id(1)], "both results are kept");
 }

@@ -50,8 +50,8 @@ pub struct RecordFile {
 /// The request that a run was taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenRequest {
-    /// `requests/NAME`.
-    pub path: String,
+    /// `requests/NAME`: bytes, as git's names are.
+    pub path: Vec<u8>,
     /// Of the bytes that were taken (of the target, for a symbolic link).
     pub oid: Oid,
 }
@@ -61,7 +61,7 @@ impl TakenRequest {
     ///
     /// # Errors
     /// Hashing failed.
-    pub fn of(path: impl Into<String>, bytes: &[u8]) -> Result<Self, RepoError> {
+    pub fn of(path: impl Into<Vec<u8>>, bytes: &[u8]) -> Result<Self, RepoError> {
         Ok(Self { path: path.into(), oid: blob_oid(bytes)? })
     }
 }
@@ -153,7 +153,8 @@ impl Repo {
             return Err(CommitError::Empty);
         }
         let files = contents(batch)?;
-        let open = if self.head_is_branch() { self.lock_index(INDEX_TRIES)? } else { None };
+        // Results are recorded whatever the index is like: one that cannot be read is a person's to mend.
+        let mut open = if self.head_is_branch() { self.lock_index(INDEX_TRIES).unwrap_or(None) } else { None };
         for _ in 0..MOVE_TRIES {
             let tip = self.tip()?;
             let mut objects = Batch::open(self)?;
@@ -163,26 +164,30 @@ impl Repo {
             let who = self.signature()?;
             let oid = objects.commit(tree, tip, [&who, &who], &message(batch))?;
             objects.finish()?;
-            if self.head_is_branch() {
-                self.note_index_base(tip)?;
+            // Somewhere else the files are those of another branch.
+            let here = self.head_is_branch();
+            if here {
+                self.note_index_bases([tip, Some(oid)])?;
+                removed.iter().for_each(|(path, oid)| self.remove_resurrected(path, *oid));
             }
-            for (path, oid) in &removed {
-                self.remove_resurrected(path, *oid);
-            }
+            open = open.filter(|_| here).and_then(|open| self.index_before(open, oid));
             if self.move_ref(&self.branch_ref(), tip, oid, "commit: executor")? == Move::Stale {
                 continue;
             }
-            let indexed = self.index_after(open, oid)?;
+            let indexed = open.is_some() || !here;
+            if open.is_some() {
+                self.forget_index_bases();
+            }
             self.hand_over_git();
             return Ok(Committed { oid, tree: tree::of_commit(&self.git, oid)?, indexed });
         }
         Err(CommitError::Moving)
     }
 
-    /// The commit is made: whatever is wrong with the index now is no failure of the commit.
-    fn index_after(&self, open: Option<OpenIndex>, tip: Oid) -> Result<bool, RepoError> {
-        let Some(mut open) = open else { return Ok(!self.head_is_branch()) };
-        Ok(self.mend(&mut open, Some(tip)).and_then(|()| self.write_index(open)).is_ok())
+    /// Whatever is wrong with the index is no failure of the commit: the note stays, and it is mended later.
+    fn index_before(&self, mut open: OpenIndex, commit: Oid) -> Option<OpenIndex> {
+        let entered = self.mend(&mut open, Some(commit)).and_then(|()| self.write_index(&mut open));
+        entered.is_ok().then_some(open)
     }
 
     #[expect(clippy::type_complexity, reason = "two lists that are made in one pass")]
@@ -192,7 +197,7 @@ impl Repo {
         files: &[(String, Vec<u8>)],
         tip: Option<Oid>,
         objects: &mut Batch,
-    ) -> Result<(BTreeMap<Vec<u8>, Option<Leaf>>, Vec<(String, Oid)>), CommitError> {
+    ) -> Result<(BTreeMap<Vec<u8>, Option<Leaf>>, Vec<(Vec<u8>, Oid)>), CommitError> {
         let (mut edits, mut removed) = (BTreeMap::new(), Vec::new());
         for (path, bytes) in files {
             let oid = objects.write(ObjectType::Blob, bytes)?;
@@ -207,8 +212,8 @@ impl Repo {
                 return Err(CommitError::Recorded(run.id));
             }
             let Some(request) = &run.request else { continue };
-            if tree::find(&odb, root, request.path.as_bytes())?.is_some_and(|l| l.oid == request.oid) {
-                edits.insert(request.path.clone().into_bytes(), None);
+            if tree::find(&odb, root, &request.path)?.is_some_and(|l| l.oid == request.oid) {
+                edits.insert(request.path.clone(), None);
                 removed.push((request.path.clone(), request.oid));
             }
         }
@@ -216,8 +221,8 @@ impl Repo {
     }
 
     /// A taken request that came back into the inbox with the same bytes is the same request.
-    fn remove_resurrected(&self, path: &str, oid: Oid) {
-        let file = self.root.join(as_path(path.as_bytes()));
+    fn remove_resurrected(&self, path: &[u8], oid: Oid) {
+        let file = self.root.join(as_path(path));
         let same = match fs::symlink_metadata(&file) {
             Ok(meta) if meta.is_file() => Oid::hash_file(ObjectType::Blob, &file).is_ok_and(|o| o == oid),
             _ => false,
@@ -267,9 +272,9 @@ fn contents(batch: &[RunRecord]) -> Result<Vec<(String, Vec<u8>)>, CommitError> 
             files.push((file.path.clone(), bytes));
         }
         if let Some(request) = &run.request {
-            let name = request.path.strip_prefix("requests/").unwrap_or_default();
-            if !tree::is_fit(name.as_bytes()) {
-                return Err(bad(&request.path));
+            let name = request.path.strip_prefix(b"requests/").unwrap_or_default();
+            if !tree::is_fit(name) {
+                return Err(bad(&String::from_utf8_lossy(&request.path)));
             }
         }
     }

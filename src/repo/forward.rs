@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::Path;
 
 use git2::Oid;
@@ -12,6 +12,7 @@ use super::checkout::CheckoutState;
 use super::error::{Doing, RepoError};
 use super::index::{as_path, entry_of, is_sparse};
 use super::integrate::TakenPath;
+use super::lock;
 use super::obstacle::{Blocked, Survey, Why};
 use super::open::Repo;
 use super::refs::Move;
@@ -74,12 +75,13 @@ impl Repo {
         if let Some(from) = from.filter(|_| keep) {
             self.keep(from)?;
         }
-        self.note_index_base(from)?;
+        self.note_index_bases([from, Some(to)])?;
+        self.step_index(&mut open, from, Some(to))?;
+        self.write_index(&mut open)?;
         if self.move_ref(&self.branch_ref(), from, to, why)? == Move::Stale {
             return Ok(Forwarded::Stale);
         }
-        self.step_index(&mut open, from, Some(to))?;
-        self.write_index(open)?;
+        self.forget_index_bases();
         self.hand_over_git();
         Ok(Forwarded::Done { left_out: unfit.iter().map(|p| text::bytes(p)).collect() })
     }
@@ -108,15 +110,26 @@ impl Repo {
         }
     }
 
-    /// Makes a file beside its place, out of the inbox's sight, and renames it there.
+    /// Makes a file out of everybody's sight and renames it to its place.
     fn place(&self, file: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-        let beside = file.with_file_name(format!(".dispatcher-{}.tmp", std::process::id()));
+        let device = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.dev()).ok();
+        // A git folder elsewhere (a linked work tree) may be on another file system; the inbox ignores dot files.
+        let beside = match file.parent() {
+            Some(folder) if device(folder) != device(&self.gitdir) => folder.join(".dispatcher.tmp"),
+            _ => self.gitdir.join(lock::scratch_name()),
+        };
         match fs::remove_file(&beside) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => make(&beside)?,
+            _ => {}
         }
-        self.hand_over(&beside);
-        fs::rename(&beside, file)
+        let placed = make(&beside).and_then(|()| {
+            self.hand_over(&beside);
+            fs::rename(&beside, file)
+        });
+        if placed.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        placed
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {

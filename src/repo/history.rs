@@ -14,8 +14,8 @@ const FURTHEST: usize = 10_000;
 /// A request that a commit deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withdrawn {
-    /// Its file name in `requests/`.
-    pub name: String,
+    /// Its file name in `requests/`: bytes, as git's names are.
+    pub name: Vec<u8>,
     /// The commit that deleted it.
     pub commit: Oid,
     /// The commit's author.
@@ -30,11 +30,11 @@ impl Repo {
     ///
     /// # Errors
     /// History cannot be read.
-    pub fn requested_by(&self, path: &str, bytes: &[u8]) -> Result<Option<RequestedBy>, RepoError> {
+    pub fn requested_by(&self, path: impl AsRef<[u8]>, bytes: &[u8]) -> Result<Option<RequestedBy>, RepoError> {
         let Some(tip) = self.tip()? else { return Ok(None) };
         let (odb, wanted) = (self.odb()?, blob_oid(bytes)?);
         let holds = |commit: &Commit<'_>| {
-            tree::find(&odb, commit.tree_id(), path.as_bytes()).map(|leaf| leaf.is_some_and(|l| l.oid == wanted))
+            tree::find(&odb, commit.tree_id(), path.as_ref()).map(|leaf| leaf.is_some_and(|l| l.oid == wanted))
         };
         let mut commit = self.git.find_commit(tip).doing("read history")?;
         if !holds(&commit)? {
@@ -56,14 +56,13 @@ impl Repo {
     ///
     /// # Errors
     /// History cannot be read.
-    pub fn withdrawn(&self, from: Oid, to: Oid, names: &[&str]) -> Result<Vec<Withdrawn>, RepoError> {
+    pub fn withdrawn(&self, from: Oid, to: Oid, names: &[impl AsRef<[u8]>]) -> Result<Vec<Withdrawn>, RepoError> {
         let odb = self.odb()?;
         let end = tree::of_commit(&self.git, to)?;
-        let has = |root: Oid, name: &str| {
-            tree::find(&odb, root, format!("requests/{name}").as_bytes()).map(|leaf| leaf.is_some())
-        };
-        let mut open: Vec<&str> = Vec::new();
-        for name in names {
+        let has =
+            |root: Oid, name: &[u8]| tree::find(&odb, root, &[b"requests/", name].concat()).map(|leaf| leaf.is_some());
+        let mut open: Vec<&[u8]> = Vec::new();
+        for name in names.iter().map(AsRef::as_ref) {
             if !has(end, name)? {
                 open.push(name);
             }

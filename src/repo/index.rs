@@ -36,22 +36,29 @@ impl Repo {
         self.gitdir.join("dispatcher-index")
     }
 
-    /// The commit that the index reflects where that is not the tip: it was held when the branch moved, or we died
-    /// between moving the branch and writing it.
-    pub(super) fn index_base(&self) -> Option<Oid> {
-        let text = fs::read_to_string(self.note()).ok()?;
-        Oid::from_str(text.trim()).ok().filter(|oid| oid.is_zero() || self.git.find_commit(*oid).is_ok())
+    /// The commits that the index may reflect where that is not the tip for sure: it was held when the branch moved, or
+    /// we died between writing it and moving the branch. `None` in the list is the unborn branch.
+    pub(super) fn index_bases(&self) -> Vec<Option<Oid>> {
+        let text = fs::read_to_string(self.note()).unwrap_or_default();
+        let oids = text.lines().filter_map(|line| Oid::from_str(line.trim()).ok());
+        let known = oids.filter(|oid| oid.is_zero() || self.git.find_commit(*oid).is_ok());
+        known.map(|oid| Some(oid).filter(|oid| !oid.is_zero())).collect()
     }
 
-    /// Notes that the branch is about to move away from what the index reflects; an older note stays.
-    pub(super) fn note_index_base(&self, tip: Option<Oid>) -> Result<(), RepoError> {
-        if self.index_base().is_some() {
+    /// Notes that the branch is about to move between these commits; older notes stay.
+    pub(super) fn note_index_bases(&self, between: [Option<Oid>; 2]) -> Result<(), RepoError> {
+        let mut bases = self.index_bases();
+        let noted = bases.len();
+        bases.extend(between);
+        bases.dedup();
+        if bases.len() == noted {
             return Ok(());
         }
-        lock::replace(&self.note(), format!("{}\n", tip.unwrap_or(Oid::ZERO_SHA1)).as_bytes(), false)
+        let lines: String = bases.iter().map(|oid| format!("{}\n", oid.unwrap_or(Oid::ZERO_SHA1))).collect();
+        lock::replace(&self.note(), &self.gitdir, lines.as_bytes(), false)
     }
 
-    pub(super) fn forget_index_base(&self) {
+    pub(super) fn forget_index_bases(&self) {
         // Left behind it costs one comparison: entries that moved on are not moved again.
         let _ = fs::remove_file(self.note());
     }
@@ -61,6 +68,8 @@ impl Repo {
         let path = self.gitdir.join("index");
         let Some(lock) = Lock::take(&path, tries)? else { return Ok(None) };
         let copy = self.gitdir.join("index.dispatcher");
+        // libgit2's own lock of the copy: under the index lock it can only be a leftover of a crash.
+        let _ = fs::remove_file(self.gitdir.join("index.dispatcher.lock"));
         let written = match fs::copy(&path, &copy) {
             Ok(_) => fs::metadata(&path).doing_to("look at", &path)?.mtime(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -75,10 +84,7 @@ impl Repo {
 
     /// Brings an index that lags behind up to `tip`, in memory.
     pub(super) fn mend(&self, open: &mut OpenIndex, tip: Option<Oid>) -> Result<(), RepoError> {
-        match self.index_base() {
-            Some(base) => self.step_index(open, Some(base).filter(|oid| !oid.is_zero()), tip),
-            None => Ok(()),
-        }
+        self.index_bases().into_iter().try_for_each(|base| self.step_index(open, base, tip))
     }
 
     /// Moves every entry that is the one of commit `from` on to the one of commit `to`.
@@ -146,23 +152,24 @@ impl Repo {
         entry
     }
 
-    /// Writes the index and lets it go.
-    pub(super) fn write_index(&self, mut open: OpenIndex) -> Result<(), RepoError> {
+    /// Writes the index and keeps it locked.
+    ///
+    /// Before the branch moves, not after: a `git commit` that starts in between reads HEAD and then the index, without
+    /// the lock. With the old HEAD and the new index it fails when it moves the branch; with the new HEAD and the old
+    /// index it would succeed and undo what we committed.
+    pub(super) fn write_index(&self, open: &mut OpenIndex) -> Result<(), RepoError> {
         // The new file will be younger than its entries, and git then trusts their times. Entries as young as the old
         // file may hide an edit of the same second: without a size git compares the bytes.
-        let young: Vec<IndexEntry> =
-            open.index.iter().filter(|e| i64::from(e.mtime.seconds()) >= open.written).collect();
+        let is_young = |e: &IndexEntry| i64::from(e.mtime.seconds()) >= open.written && e.flags >> 12 & 3 == 0;
+        let young: Vec<IndexEntry> = open.index.iter().filter(|e| is_young(e) && e.file_size != 0).collect();
         for mut entry in young {
-            let stage = entry.flags >> 12 & 3;
-            if stage == 0 && entry.file_size != 0 {
-                entry.file_size = 0;
-                open.index.add(&entry).doing("refresh the index")?;
-            }
+            entry.file_size = 0;
+            open.index.add(&entry).doing("refresh the index")?;
         }
         open.index.write().doing_to("write", &open.path)?;
         fs::rename(&open.copy, &open.path).doing_to("write", &open.path)?;
+        open.written = fs::metadata(&open.path).doing_to("look at", &open.path)?.mtime();
         self.hand_over(&open.path);
-        self.forget_index_base();
         Ok(())
     }
 
@@ -171,17 +178,19 @@ impl Repo {
     /// # Errors
     /// The index cannot be read or written.
     pub fn mend_index(&self) -> Result<bool, RepoError> {
-        if self.index_base().is_none() {
+        if self.index_bases().is_empty() {
             return Ok(true);
         }
         if !self.head_is_branch() {
             // Whoever left the branch wrote a whole index.
-            self.forget_index_base();
+            self.forget_index_bases();
             return Ok(true);
         }
         let Some(mut open) = self.lock_index(1)? else { return Ok(false) };
         self.mend(&mut open, self.tip()?)?;
-        self.write_index(open).map(|()| true)
+        self.write_index(&mut open)?;
+        self.forget_index_bases();
+        Ok(true)
     }
 }
 

@@ -22,8 +22,8 @@ use crate::text;
 /// A request that was renamed out of the work tree and is not recorded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenPath {
-    /// Its file name in `requests/`.
-    pub name: String,
+    /// Its file name in `requests/`: bytes, as git's names are.
+    pub name: Vec<u8>,
     /// Of the bytes that were taken.
     pub oid: Oid,
 }
@@ -39,7 +39,7 @@ pub enum Elsewhere {
     /// The same request, under another id.
     Request {
         /// Its file name in `requests/`.
-        name: String,
+        name: Vec<u8>,
     },
 }
 
@@ -179,7 +179,8 @@ impl Repo {
     /// identity does not count: it may be configured anew while results wait.
     pub(super) fn is_ours(&self, oid: Oid) -> Result<bool, RepoError> {
         let commit = self.git.find_commit(oid).doing("read a commit")?;
-        if commit.parent_count() > 1 || !commit.message_bytes().starts_with(b"executor: ") {
+        let subject = commit.message_bytes();
+        if commit.parent_count() > 1 || !(subject.starts_with(b"executor: ") || subject.starts_with(b"archive: ")) {
             return Ok(false);
         }
         let parent = commit.parent_ids().next().map(|p| tree::of_commit(&self.git, p)).transpose()?;
@@ -200,67 +201,17 @@ impl Repo {
         taken: &[TakenPath],
     ) -> Result<Vec<Elsewhere>, RepoError> {
         let Some(from) = from else { return Ok(Vec::new()) };
-        let names: Vec<&str> = taken.iter().map(|t| t.name.as_str()).collect();
+        let names: Vec<&[u8]> = taken.iter().map(|t| t.name.as_slice()).collect();
         let gone = self.withdrawn(from, to, &names)?.into_iter().filter(|w| w.recorded);
         Ok(gone.map(|w| Elsewhere::Request { name: w.name }).collect())
     }
 
-    fn headline(&self, oid: Oid) -> String {
+    pub(super) fn headline(&self, oid: Oid) -> String {
         let subject = self
             .git
             .find_commit(oid)
             .ok()
             .map(|c| c.message_bytes().split(|&b| b == b'\n').next().unwrap_or_default().to_vec());
         format!("{} {}", &oid.to_string()[..7], text::bytes(&subject.unwrap_or_default()))
-    }
-
-    /// After a rewrite, takes the remote's side: our unpublished results are replayed on top of it; everything else
-    /// that leaves the branch stays under `refs/dispatcher/kept/`.
-    ///
-    /// # Errors
-    /// Git's database or the disk.
-    pub fn accept_remote(&self, taken: &[TakenPath]) -> Result<Integrated, RepoError> {
-        loop {
-            let (local, remote) = (self.tip()?, self.remote_tip()?);
-            let (Some(tip), Some(remote)) = (local, remote) else {
-                // A deleted branch is made anew by the next push: there is no other side to take.
-                self.delete_ref(&self.seen_ref())?;
-                return self.integrate(taken);
-            };
-            self.delete_ref(&self.overrule_ref())?;
-            let base = self.git.merge_base(tip, remote).ok();
-            let mut own = self.between(Some(remote), tip)?;
-            let mut ours = Vec::new();
-            for oid in own.drain(..) {
-                if self.is_ours(oid)? {
-                    ours.push(oid);
-                }
-            }
-            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, taken)? {
-                if matches!(done, Integrated::Replayed { .. }) {
-                    self.set_ref(&self.seen_ref(), remote, "")?;
-                    self.hand_over_git();
-                }
-                return Ok(done);
-            }
-        }
-    }
-
-    /// After a rewrite, takes the local side: the next push replaces the remote branch, and only if it still is what
-    /// was fetched. The remote's tip stays under `refs/dispatcher/kept/`.
-    ///
-    /// # Errors
-    /// The refs cannot be written.
-    pub fn keep_local(&self) -> Result<(), RepoError> {
-        match self.remote_tip()? {
-            Some(remote) => {
-                self.keep(remote)?;
-                self.set_ref(&self.overrule_ref(), remote, "")?;
-                self.set_ref(&self.seen_ref(), remote, "")?;
-            }
-            None => self.delete_ref(&self.seen_ref())?,
-        }
-        self.hand_over_git();
-        Ok(())
     }
 }

@@ -4,12 +4,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::error::{Doing, RepoError};
 
 const MARK: &str = "dispatcher";
+const SCRATCH: &str = "dispatcher-tmp-";
 
 /// How long one look at a held lock waits for the next.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -60,22 +62,40 @@ pub(super) fn sweep(path: &Path) -> Result<bool, RepoError> {
     }
 }
 
-/// Writes `bytes` beside `path` and renames it there; `durable` also syncs the file and its folder.
-pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), RepoError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".dispatcher");
-    let beside = PathBuf::from(name);
+/// Writes `bytes` to a temp file in `scratch`, which is on the same file system, and renames it to `path`; `durable`
+/// also syncs the file and its new folder. Not beside `path`: below `refs/` a leftover would be a ref.
+pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) -> Result<(), RepoError> {
+    let temp = scratch.join(scratch_name());
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temp)?;
         file.write_all(bytes)?;
         if durable {
             file.sync_all()?;
         }
-        fs::rename(&beside, path)?;
+        fs::rename(&temp, path)?;
         match path.parent() {
             Some(folder) if durable => File::open(folder)?.sync_all(),
             _ => Ok(()),
         }
     })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
     written.doing_to("write", path)
+}
+
+/// A name for a temp file in the git folder that no other thread uses.
+pub(super) fn scratch_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{SCRATCH}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Removes temp files that a crash of ours left.
+pub(super) fn sweep_scratch(scratch: &Path) {
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()) {
+            // Left behind it costs a few bytes.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }

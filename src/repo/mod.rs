@@ -14,6 +14,7 @@
 
 mod checkout;
 mod commit;
+mod divergence;
 mod error;
 mod fetch;
 mod forward;

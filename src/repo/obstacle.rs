@@ -87,12 +87,15 @@ pub(super) struct Survey<'a> {
     pub(super) taken: &'a [TakenPath],
     /// Paths that the move removes: they make room.
     pub(super) leaving: BTreeSet<&'a [u8]>,
+    /// False on file systems that keep no executable bit.
+    modes: bool,
 }
 
 impl<'a> Survey<'a> {
     pub(super) fn new(repo: &'a Repo, index: &'a Index, taken: &'a [TakenPath], changes: &'a [Change]) -> Self {
         let leaving = changes.iter().filter(|c| c.new.is_none()).map(|c| c.path.as_slice()).collect();
-        Self { repo, index, taken, leaving }
+        let modes = repo.git.config().and_then(|c| c.get_bool("core.filemode")).unwrap_or(true);
+        Self { repo, index, taken, leaving, modes }
     }
 
     /// The paths in the way, escaped.
@@ -128,7 +131,7 @@ impl<'a> Survey<'a> {
     /// A request that was renamed away by us is no edit of a person.
     fn is_taken(&self, change: &Change) -> bool {
         let name = change.path.strip_prefix(b"requests/");
-        let was = |t: &TakenPath| Some(t.name.as_bytes()) == name && change.old.is_some_and(|old| old.oid == t.oid);
+        let was = |t: &TakenPath| Some(t.name.as_slice()) == name && change.old.is_some_and(|old| old.oid == t.oid);
         name.is_some() && self.taken.iter().any(was)
     }
 
@@ -159,7 +162,8 @@ impl<'a> Survey<'a> {
         } else if meta.is_file() {
             self.unchanged(path, &meta, old).or_else(|| {
                 let oid = Oid::hash_file(ObjectType::Blob, &file).ok()?;
-                Some(Leaf { mode: mode_of(&meta), oid })
+                let mode = old.map(|o| o.mode).filter(|_| !self.modes).unwrap_or_else(|| mode_of(&meta));
+                Some(Leaf { mode, oid })
             })
         } else {
             None
@@ -175,7 +179,7 @@ impl<'a> Survey<'a> {
         let written = fs::metadata(self.repo.gitdir.join("index")).ok()?.mtime();
         #[expect(clippy::cast_possible_truncation, reason = "the index keeps 32 bits of each")]
         let same = entry.id == old.oid
-            && entry.mode == mode_of(meta)
+            && (entry.mode == mode_of(meta) || !self.modes)
             && entry.file_size != 0
             && entry.file_size == meta.len() as u32
             && entry.ino == meta.ino() as u32

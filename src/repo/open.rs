@@ -203,7 +203,7 @@ impl Repo {
         Ok(())
     }
 
-    /// Removes locks that a crash of ours left. Only under the instance lock.
+    /// Removes locks and temp files that a crash of ours left, and names the locks. Only under the instance lock.
     ///
     /// # Errors
     /// A lock that is ours cannot be removed.
@@ -216,6 +216,8 @@ impl Repo {
                 swept.push(path);
             }
         }
+        lock::sweep_scratch(&self.common);
+        lock::sweep_scratch(&self.gitdir);
         Ok(swept)
     }
 

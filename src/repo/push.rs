@@ -39,6 +39,21 @@ pub enum PushOutcome {
     NoRemote,
 }
 
+impl PushOutcome {
+    /// The failure as people read it, with `waiting` results kept here; `None` where there is nothing to say.
+    #[must_use]
+    pub fn diagnostic(&self, remote: &str, waiting: usize) -> Option<Diagnostic> {
+        let (words, help) = match self {
+            Self::Refused { words } => (words, "let the dispatcher's user push to the branch, or change the hook"),
+            Self::Unreachable { words } => (words, "dispatcher fetch     once the remote is back"),
+            Self::Pushed { .. } | Self::UpToDate | Self::Moved | Self::NoRemote => return None,
+        };
+        let message = format!("push to {} failed, {waiting} results are kept locally", text::line(remote));
+        let problem = Diagnostic::new("E0502", message).note(format!("remote said: {words}"));
+        Some(problem.note("runs go on; nothing is lost").help(help))
+    }
+}
+
 /// A push that was not tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {

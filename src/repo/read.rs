@@ -99,10 +99,10 @@ impl Repo {
     ///
     /// # Errors
     /// An object of the tip cannot be read.
-    pub fn holds(&self, path: &str, bytes: &[u8]) -> Result<bool, RepoError> {
+    pub fn holds(&self, path: impl AsRef<[u8]>, bytes: &[u8]) -> Result<bool, RepoError> {
         let Some(tip) = self.tip()? else { return Ok(false) };
         let oid = blob_oid(bytes)?;
-        let leaf = tree::find(&self.odb()?, tree::of_commit(&self.git, tip)?, path.as_bytes())?;
+        let leaf = tree::find(&self.odb()?, tree::of_commit(&self.git, tip)?, path.as_ref())?;
         Ok(leaf.is_some_and(|l| l.oid == oid))
     }
 

@@ -63,7 +63,7 @@ impl Repo {
         if self.target(name)? != expected {
             return Ok(Move::Stale);
         }
-        lock::replace(&path, format!("{new}\n").as_bytes(), true)?;
+        lock::replace(&path, &self.common, format!("{new}\n").as_bytes(), true)?;
         self.log_move(name, expected, new, why);
         Ok(Move::Done)
     }

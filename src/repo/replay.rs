@@ -72,8 +72,7 @@ impl Repo {
             }
         }
         objects.finish()?;
-        let names: Vec<&str> = requests.iter().map(String::as_str).collect();
-        let gone = self.withdrawn(base, remote, &names)?.into_iter().filter(|w| w.recorded);
+        let gone = self.withdrawn(base, remote, &requests)?.into_iter().filter(|w| w.recorded);
         rebuilt.elsewhere.extend(gone.map(|w| Elsewhere::Request { name: w.name }));
         Ok(rebuilt)
     }
@@ -86,7 +85,7 @@ fn edits_on(
     changes: &[Change],
     commit: Oid,
     elsewhere: &mut Vec<Elsewhere>,
-    gone: &mut Vec<String>,
+    gone: &mut Vec<Vec<u8>>,
 ) -> Result<BTreeMap<Vec<u8>, Option<Leaf>>, RepoError> {
     let odb = objects.odb()?;
     let mut edits = BTreeMap::new();
@@ -100,7 +99,7 @@ fn edits_on(
             }
             None => {
                 let name = change.path.strip_prefix(b"requests/").filter(|_| there.is_none());
-                gone.extend(name.map(|n| String::from_utf8_lossy(n).into_owned()));
+                gone.extend(name.map(<[u8]>::to_vec));
             }
             Some(leaf) if there.is_none() || there == change.old || there == Some(leaf) => {
                 edits.insert(change.path.clone(), Some(leaf));

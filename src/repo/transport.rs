@@ -340,3 +340,37 @@ fn ssh() -> Command {
     }
     Command::new(std::env::var_os("GIT_SSH").filter(|p| !p.is_empty()).unwrap_or_else(|| "ssh".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_asked_without_a_shell_in_between() {
+        let line = |target: &Target| {
+            let command = command(target, "receive-pack");
+            let args = command.get_args().map(|a| a.to_string_lossy().into_owned());
+            [command.get_program().to_string_lossy().into_owned()].into_iter().chain(args).collect::<Vec<_>>()
+        };
+        assert_eq!(line(&Target::Path("/srv/a b".into())), ["git", "receive-pack", "/srv/a b"]);
+        let ssh = Target::Ssh { host: "git@host".into(), port: Some(2222), path: "/srv/it's".into() };
+        assert_eq!(
+            line(&ssh)[1..],
+            [
+                "-oBatchMode=yes",
+                "-oConnectTimeout=15",
+                "-x",
+                "-p",
+                "2222",
+                "--",
+                "git@host",
+                r"git-receive-pack '/srv/it'\''s'"
+            ]
+        );
+    }
+
+    #[test]
+    fn words_are_one_safe_line() {
+        assert_eq!(shown(b"fatal: no\r\n  \n\x1b[31mbad\xff\n"), r"fatal: no; ^[[31mbad\xFF");
+    }
+}

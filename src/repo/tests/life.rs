@@ -129,7 +129,10 @@ fn withdrawn_requests_are_told_from_recorded_ones() {
     assert_eq!(elsewhere, []);
     let found = repo.withdrawn(from, to, &["a.yml", "b.yml"]).unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].name.as_str(), found[0].commit.to_string(), found[0].recorded), ("a.yml", gone, false));
+    assert_eq!(
+        (found[0].name.as_slice(), found[0].commit.to_string(), found[0].recorded),
+        (&b"a.yml"[..], gone, false)
+    );
     assert_eq!(found[0].author.name.as_deref(), Some("Ana"));
 }
 

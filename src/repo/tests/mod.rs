@@ -1,5 +1,11 @@
 //! The git part against the real `git` and real bare remotes.
 
+mod checkout;
+mod durable;
+mod hostile;
 mod life;
+mod open;
 mod race;
+mod remote;
+mod rewritten;
 mod world;

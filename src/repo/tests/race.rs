@@ -21,6 +21,30 @@ fn publish(local: &Repo, network: &Repo) -> u32 {
 }
 
 #[test]
+fn handles_go_to_other_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Repo>();
+    let world = World::new();
+    let (local, network) = (world.open(), world.open());
+    std::thread::scope(|scope| {
+        let network = scope.spawn(move || {
+            for _ in 0..20 {
+                network.fetch().unwrap();
+                network.push().unwrap();
+            }
+            network
+        });
+        for n in 0..20 {
+            local.commit(&[world.run("none.yml", n, b"x\n")]).unwrap();
+            assert_eq!(local.integrate(&[]).unwrap(), Integrated::Unchanged);
+        }
+        network.join().unwrap().push().unwrap();
+    });
+    assert_eq!(local.unpublished().unwrap(), []);
+    world.remote_is_sound();
+}
+
+#[test]
 fn two_hundred_racing_pushes_lose_nothing() {
     const ROUNDS: u8 = 100;
     let world = World::new();

@@ -151,5 +151,5 @@ pub(super) fn id(n: u8) -> RunId {
 }
 
 pub(super) fn taken(run: &RunRecord) -> TakenPath {
-    TakenPath { name: run.name.clone(), oid: run.request.as_ref().unwrap().oid }
+    TakenPath { name: run.name.clone().into(), oid: run.request.as_ref().unwrap().oid }
 }

@@ -1,0 +1,95 @@
+//! A remote that was rewritten: what a person sees, and the two ways on. Owns the only two places where something leaves
+//! a branch, and keeps it.
+
+use git2::Oid;
+
+use super::error::{Doing, RepoError};
+use super::integrate::{Integrated, TakenPath};
+use super::open::Repo;
+use crate::diagnostic::Diagnostic;
+use crate::text;
+
+impl Repo {
+    /// What a person needs to decide.
+    ///
+    /// # Errors
+    /// History cannot be read.
+    pub fn divergence(&self, local: Option<Oid>, remote: Option<Oid>) -> Result<Diagnostic, RepoError> {
+        let (name, branch) = (&self.settings.remote, &self.settings.branch);
+        let advice = |problem: Diagnostic| {
+            problem.help("dispatcher resume --accept-remote     or     dispatcher resume --keep-local")
+        };
+        let (Some(local), Some(remote)) = (local, remote) else {
+            let message = format!("{name}/{branch} was deleted on the remote; no request will start");
+            return Ok(advice(Diagnostic::new("E0501", message)));
+        };
+        let (here, there) = self.git.graph_ahead_behind(local, remote).doing("compare two commits")?;
+        let message = format!(
+            "local {branch} and {name}/{branch} have diverged ({here} commits here, {there} there); no request will start"
+        );
+        let author = self.git.find_commit(remote).doing("read the remote branch")?;
+        let problem = Diagnostic::new("E0501", message)
+            .note(format!(
+                "local {}, remote {} by {}",
+                self.headline(local),
+                self.headline(remote),
+                text::bytes(author.author().name_bytes())
+            ))
+            .note("dispatcher never rewrites or merges history it did not make")
+            .help(format!(
+                "git -C {} log --oneline --left-right {branch}...{name}/{branch}",
+                super::open::show(&self.root)
+            ));
+        Ok(advice(problem))
+    }
+
+    /// After a rewrite, takes the remote's side: our unpublished results are replayed on top of it; everything else
+    /// that leaves the branch stays under `refs/dispatcher/kept/`.
+    ///
+    /// # Errors
+    /// Git's database or the disk.
+    pub fn accept_remote(&self, taken: &[TakenPath]) -> Result<Integrated, RepoError> {
+        loop {
+            let (local, remote) = (self.tip()?, self.remote_tip()?);
+            let (Some(tip), Some(remote)) = (local, remote) else {
+                // A deleted branch is made anew by the next push: there is no other side to take.
+                self.delete_ref(&self.seen_ref())?;
+                return self.integrate(taken);
+            };
+            self.delete_ref(&self.overrule_ref())?;
+            let base = self.git.merge_base(tip, remote).ok();
+            let mut own = self.between(Some(remote), tip)?;
+            let mut ours = Vec::new();
+            for oid in own.drain(..) {
+                if self.is_ours(oid)? {
+                    ours.push(oid);
+                }
+            }
+            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, taken)? {
+                if matches!(done, Integrated::Replayed { .. }) {
+                    self.set_ref(&self.seen_ref(), remote, "")?;
+                    self.hand_over_git();
+                }
+                return Ok(done);
+            }
+        }
+    }
+
+    /// After a rewrite, takes the local side: the next push replaces the remote branch, and only if it still is what
+    /// was fetched. The remote's tip stays under `refs/dispatcher/kept/`.
+    ///
+    /// # Errors
+    /// The refs cannot be written.
+    pub fn keep_local(&self) -> Result<(), RepoError> {
+        match self.remote_tip()? {
+            Some(remote) => {
+                self.keep(remote)?;
+                self.set_ref(&self.overrule_ref(), remote, "")?;
+                self.set_ref(&self.seen_ref(), remote, "")?;
+            }
+            None => self.delete_ref(&self.seen_ref())?,
+        }
+        self.hand_over_git();
+        Ok(())
+    }
+}

@@ -190,6 +190,7 @@ impl Engine {
 
     pub(super) fn fetched(&mut self, now: Now, report: FetchReport, out: &mut Vec<Effect>) {
         let first = !self.git.looked;
+        let news = matches!(report, FetchReport::Done { commits: 1.., .. });
         self.git.looked = true;
         self.git.fetching = false;
         self.git.remote = Some(report != FetchReport::NoRemote);
@@ -236,7 +237,9 @@ impl Engine {
                 self.push_went_wrong(now, wanted, message, out);
             }
         }
-        if first {
+        // What came in with a fetch lies in the inbox now; `once` must not end before it was offered.
+        if first || (news && self.settings.once) {
+            self.scanned = false;
             out.push(Effect::Scan);
         }
     }

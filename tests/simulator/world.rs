@@ -384,6 +384,15 @@ impl<C: Core> World<C> {
         if once && code == ExitCode::Done && self.git.remote.is_some() && !self.git.local.is_empty() {
             return Err("`once` exits 0 and something is not pushed".into());
         }
+        if once && code == ExitCode::Done {
+            let ripe = self.disk.inbox.iter().find(|(name, ask)| {
+                let due = self.asks[**ask].not_before.is_none_or(|at| at <= self.wall());
+                due && self.git.head.get(*name) == Some(ask)
+            });
+            if let Some((name, _)) = ripe {
+                return Err(format!("`once` exits 0 and {name:?}, which it fetched, still lies in the inbox"));
+            }
+        }
         self.end_life();
         if healed && once && code != ExitCode::Done {
             return Err("`once` exits 75 and nothing is wrong".into());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dispatcher::engine::{Effect, Ended, Engine, Input, Now, Prior, Settings, Snapshot, TakeReport};
+use dispatcher::engine::{Effect, Ended, Engine, ExitCode, Input, Now, Prior, Settings, Snapshot, TakeReport};
 use dispatcher::request::RunId;
 
 pub trait Core {
@@ -57,10 +57,22 @@ pub enum Fault {
     OneWorkerMore,
     /// Makes a second commit while one is being made.
     TwoCommits,
+    /// Pushes again while a push is under way.
+    TwoPushes,
+    /// Does not hear that a run is cancelled.
+    CancelIgnored,
+    /// Exits as soon as it is told to stop.
+    ExitsEarly,
+    /// Never exits.
+    NeverExits,
+    /// Tells nobody that a run is final.
+    NeverAnnounces,
+    /// Forgets what earlier lives left in `processed/`.
+    FoundForgotten,
 }
 
 impl Fault {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::LockReleasedEarly,
         Self::FinalRewritten,
         Self::FailIsRerun,
@@ -75,6 +87,12 @@ impl Fault {
         Self::PauseIgnored,
         Self::OneWorkerMore,
         Self::TwoCommits,
+        Self::TwoPushes,
+        Self::CancelIgnored,
+        Self::ExitsEarly,
+        Self::NeverExits,
+        Self::NeverAnnounces,
+        Self::FoundForgotten,
     ];
 }
 
@@ -115,8 +133,16 @@ impl Faulty {
                 }
                 Prior::Final | Prior::Settled { .. } => {}
             },
-            Input::Pause { .. } if self.fault == Fault::PauseIgnored => *input = Input::Tick,
             _ => {}
+        }
+        let deaf = match input {
+            Input::Pause { .. } => self.fault == Fault::PauseIgnored,
+            Input::Cancel { .. } => self.fault == Fault::CancelIgnored,
+            Input::Found(_) => self.fault == Fault::FoundForgotten,
+            _ => false,
+        };
+        if deaf {
+            *input = Input::Tick;
         }
     }
 
@@ -157,6 +183,7 @@ impl Core for Faulty {
             Input::Ended { id, attempt, .. } => self.late.remove(&(*id, *attempt)),
             _ => None,
         };
+        let stopping = matches!(input, Input::Stop { .. });
         self.tamper(&mut input);
         let mut out = self.inner.handle(now, input);
         out.extend(late.into_iter().flatten());
@@ -181,9 +208,27 @@ impl Core for Faulty {
                 }
                 out
             }
-            Fault::TwoCommits => {
-                let again: Vec<Effect> = out.iter().filter(|e| matches!(e, Effect::Commit(_))).cloned().collect();
+            Fault::TwoCommits | Fault::TwoPushes => {
+                let twice = |effect: &&Effect| match effect {
+                    Effect::Commit(_) => self.fault == Fault::TwoCommits,
+                    Effect::Push => self.fault == Fault::TwoPushes,
+                    _ => false,
+                };
+                let again: Vec<Effect> = out.iter().filter(twice).cloned().collect();
                 out.extend(again);
+                out
+            }
+            Fault::ExitsEarly if stopping => {
+                out.retain(|effect| !matches!(effect, Effect::Exit(_)));
+                out.push(Effect::Exit(ExitCode::Done));
+                out
+            }
+            Fault::NeverExits => {
+                out.retain(|effect| !matches!(effect, Effect::Exit(_)));
+                out
+            }
+            Fault::NeverAnnounces => {
+                out.retain(|effect| !matches!(effect, Effect::Announce { .. }));
                 out
             }
             _ => out,

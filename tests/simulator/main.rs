@@ -92,3 +92,64 @@ fn broken_engines_are_caught() {
         println!("{fault:?}: caught by seed {seed}: {broken}");
     }
 }
+
+/// The simulator is worth as much as what it reaches.
+#[test]
+fn everything_happens() {
+    let mut missing = vec![
+        "state: Succeeded",
+        "state: Failed",
+        "state: TimedOut",
+        "state: OutOfMemory",
+        "state: Cancelled",
+        "state: Rejected",
+        "state: Expired",
+        "state: Duplicate",
+        "state: Crashed",
+        "state: Waiting",
+        "LockBusy",
+        "TooManyProcesses",
+        "NotStarted",
+        "ended: Lost",
+        "ended: Trouble",
+        "Scheduled {",
+        "Failed(\"permission",
+        ", Nothing)",
+        "prior: Queued",
+        "prior: Running",
+        "prior: Final",
+        "prior: Settled",
+        "withdrawn in",
+        "it is not started again",
+        "3 attempts were lost so",
+        "why: \"dispatcher stopped\"",
+        "Some(\"dispatcher stopped\")",
+        "`expires_at`",
+        "`max_queue_age`",
+        "how: Gracefully",
+        "how: AtOnce",
+        "Fetched(NoRemote)",
+        "Fetched(Blocked",
+        "Fetched(Diverged",
+        "Fetched(Failed",
+        "Pushed(Moved)",
+        "the remote end hung up",
+        "retry_ms: None",
+        "Recovered { reason: \"push\"",
+        "Recovered { reason: \"second_dispatcher\"",
+        "Recovered { reason: \"commit\"",
+        "KeepPause(Some",
+        "CRASH",
+        "EXIT Done",
+        "EXIT TryLater",
+        "once: true",
+    ];
+    for seed in 0..2_000 {
+        let (_, trace) = healthy(seed, true);
+        missing.retain(|word| !trace.iter().any(|line| line.contains(word)));
+        if missing.is_empty() {
+            return;
+        }
+    }
+    panic!("2,000 seeds never reach {missing:?}");
+}

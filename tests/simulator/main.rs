@@ -3,6 +3,9 @@
 //!
 //! `DISPATCHER_SEEDS=1000000` sets how many seeds are run; `DISPATCHER_SEED=7` runs one and prints all of it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+
+mod account;
 mod adapter;
 mod check;
 mod disk;
@@ -10,6 +13,7 @@ mod expect;
 mod git;
 mod people;
 mod processes;
+mod shell;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,11 +88,37 @@ fn seeds_are_clean() {
     println!("{seeds} seeds clean");
 }
 
+/// What a fault is found by: one of these words.
+fn symptoms(fault: Fault) -> &'static [&'static str] {
+    match fault {
+        Fault::LockReleasedEarly => &["I4", "I8: 0 running, not 1", "I8: 1 running, not 2"],
+        Fault::FinalRewritten => &["I2"],
+        Fault::FailIsRerun | Fault::CrashesForgotten => &["while Due(Final(Crashed))", "I3"],
+        Fault::AnnouncedEarly => &["before its commit"],
+        Fault::WakesLate => &["lost wake-up"],
+        Fault::NeverSleeps => &["busy loop"],
+        Fault::RetriesTooOften => &["while Due(Final("],
+        Fault::NoBackoff => &["back-off"],
+        Fault::RunForgotten => &["could start", "I8"],
+        Fault::OrderReversed => &["overtook"],
+        Fault::PauseIgnored => &["although paused", "although held"],
+        Fault::OneWorkerMore => &["attempts at once"],
+        Fault::TwoCommits => &["two commits"],
+        Fault::TwoPushes => &["two pushes"],
+        Fault::CancelIgnored => &["Final(Cancelled)"],
+        Fault::ExitsEarly => &["exits while", "exits with results", "I5"],
+        Fault::NeverExits => &["no end after"],
+        Fault::NeverAnnounces => &["not announced"],
+        Fault::FoundForgotten => &["I8"],
+    }
+}
+
 #[test]
 fn broken_engines_are_caught() {
     for fault in Fault::ALL {
         let caught = (0..1_000).find_map(|seed| Some((seed, faulty(seed, false, fault).0.err()?)));
         let (seed, broken) = caught.unwrap_or_else(|| panic!("{fault:?} is not caught within 1,000 seeds"));
+        assert!(symptoms(fault).iter().any(|word| broken.contains(word)), "{fault:?} shows itself as: {broken}");
         println!("{fault:?}: caught by seed {seed}: {broken}");
     }
 }

@@ -1,10 +1,8 @@
 //! The door through which the simulator drives an engine, and engines that are broken on purpose behind the same door.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dispatcher::engine::{Effect, Ended, Engine, ExitCode, Input, Now, Prior, Settings, Snapshot, TakeReport};
-use dispatcher::request::RunId;
+use dispatcher::engine::{Effect, Engine, ExitCode, Input, Now, Prior, Settings, Snapshot, TakeReport};
 
 pub trait Core {
     fn handle(&mut self, now: Now, input: Input) -> Vec<Effect>;
@@ -100,8 +98,6 @@ impl Fault {
 pub struct Faulty {
     inner: Engine,
     fault: Fault,
-    /// What is kept back until the attempt really ends.
-    late: BTreeMap<(RunId, u32), Vec<Effect>>,
 }
 
 impl Faulty {
@@ -109,7 +105,7 @@ impl Faulty {
         if fault == Fault::OneWorkerMore {
             settings.workers += 1;
         }
-        Self { inner: Engine::new(settings, pause), fault, late: BTreeMap::new() }
+        Self { inner: Engine::new(settings, pause), fault }
     }
 
     fn tamper(&self, input: &mut Input) {
@@ -150,45 +146,22 @@ impl Faulty {
         match self.fault {
             Fault::RetriesTooOften => order.attempts += 1,
             Fault::NoBackoff => order.backoff = Duration::ZERO,
+            // To the engine no two runs share a lock, so that none of them holds it to the end.
+            Fault::LockReleasedEarly => {
+                order.resource = format!("{}-{}", order.resource, order.id.short()).parse().unwrap();
+            }
             Fault::OrderReversed => order.priority = -order.priority,
             _ => {}
         }
-    }
-
-    /// Ends an attempt for the engine that still runs, and keeps back what the engine makes of it.
-    fn release_early(&mut self, now: Now, out: Vec<Effect>) -> Vec<Effect> {
-        let mut seen = Vec::new();
-        for effect in out {
-            if let Effect::Start { id, attempt, .. } = effect {
-                let ended = Ended::Exited { code: 0, terminated: false, problem: None };
-                let (kept, rest): (Vec<_>, Vec<_>) = self
-                    .inner
-                    .handle(now, Input::Ended { id, attempt, ended })
-                    .into_iter()
-                    .partition(|effect| matches!(effect, Effect::Conclude { .. } | Effect::Commit(_)));
-                self.late.insert((id, attempt), kept);
-                seen.push(effect);
-                seen.extend(self.release_early(now, rest));
-            } else {
-                seen.push(effect);
-            }
-        }
-        seen
     }
 }
 
 impl Core for Faulty {
     fn handle(&mut self, now: Now, mut input: Input) -> Vec<Effect> {
-        let late = match &input {
-            Input::Ended { id, attempt, .. } => self.late.remove(&(*id, *attempt)),
-            _ => None,
-        };
         let stopping = matches!(input, Input::Stop { .. });
         self.tamper(&mut input);
         let mut out = self.inner.handle(now, input);
-        out.extend(late.into_iter().flatten());
         match self.fault {
-            Fault::LockReleasedEarly => self.release_early(now, out),
             Fault::FinalRewritten => {
                 let again = out.iter().find_map(|effect| match effect {
                     Effect::Announce { ids, .. } => ids.first().copied(),

@@ -91,6 +91,10 @@ pub struct World<C> {
     pub takes_fail: Duration,
     /// When the final life was told to stop, by the wall clock.
     pub stopped: Option<Time>,
+    /// Crash follows crash, and attempts take long.
+    pub stormy: bool,
+    /// Only what the models of disk, processes and git see counts; what `check` says does not.
+    pub blind: bool,
     pub trace: Option<Vec<String>>,
     pub steps: u64,
 }
@@ -119,9 +123,12 @@ impl<C: Core> World<C> {
             short: Duration::ZERO,
             takes_fail: Duration::ZERO,
             stopped: None,
+            stormy: false,
+            blind: false,
             trace: trace.then(Vec::new),
             steps: 0,
         };
+        world.stormy = world.rng.u32(..5) == 0;
         world.git.remote = (world.rng.u32(..8) > 0).then(Vec::new);
         world.at(Duration::ZERO, Happening::Boot);
         world.plan();
@@ -172,7 +179,7 @@ impl<C: Core> World<C> {
     pub fn run(&mut self) -> Result<(), String> {
         loop {
             self.steps += 1;
-            if self.steps > 60_000 {
+            if self.steps > 20_000 {
                 return Err(format!("no end after {} steps", self.steps));
             }
             let halted = match self.step() {
@@ -330,7 +337,9 @@ impl<C: Core> World<C> {
             takes_free: t,
             git_free: t,
         });
-        if !self.healed && self.lives < 12 && self.rng.u32(..4) != 0 {
+        if self.stormy && !self.healed && self.lives < 20 {
+            self.crash_in = Some(self.rng.u32(20..200));
+        } else if !self.healed && self.lives < 12 && self.rng.u32(..4) != 0 {
             let most = if self.rng.bool() { 20 } else { 600 };
             self.crash_in = Some(self.rng.u32(1..most));
         }

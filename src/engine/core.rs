@@ -161,6 +161,9 @@ impl Engine {
     /// What follows from `input` at `now`.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
         let mut out = Vec::new();
+        if self.exited {
+            return out;
+        }
         match input {
             Input::Arrived(name) => {
                 self.scheduled.remove(&name);
@@ -217,9 +220,6 @@ impl Engine {
 
     /// Everything that follows from the state alone, whatever came in.
     fn go_on(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.exited {
-            return;
-        }
         self.hurry_stop(now, out);
         self.expire(now, out);
         self.take_due(now, out);

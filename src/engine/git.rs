@@ -38,6 +38,8 @@ pub(super) struct Git {
     made: u64,
     /// The value of `made` that the remote has.
     published: u64,
+    /// The newest commit of ours that was heard of.
+    tip: String,
     /// Results that the remote lacks.
     unpushed: usize,
     push: Push,
@@ -88,11 +90,15 @@ impl Git {
         [fetch, push, commit].into_iter().flatten().min()
     }
 
+    /// The remote lacks something of ours.
+    fn behind(&self) -> bool {
+        self.has_remote() && self.made > self.published
+    }
+
     /// Nothing is left to publish, or it cannot be done for now. `patient`: back-off is waited for.
     pub(super) fn settled(&self, patient: bool) -> bool {
-        let behind = self.has_remote() && self.made > self.published;
         match self.push {
-            Push::Idle => !behind,
+            Push::Idle => !self.behind(),
             Push::Waiting(_) => !patient && self.failures > 0,
             Push::GaveUp => true,
             Push::Flying(_) | Push::Looking => false,
@@ -142,6 +148,7 @@ impl Engine {
                     self.finals.remove(id);
                 }
                 self.git.made += 1;
+                self.git.tip.clone_from(&commit);
                 self.git.unpushed += ids.len();
                 if self.git.push == Push::GaveUp {
                     self.try_once_more(now);
@@ -172,7 +179,9 @@ impl Engine {
     pub(super) fn fetch_due(&mut self, now: Now, out: &mut Vec<Effect>) {
         let first = !self.git.looked;
         let due = first || self.git.fetch_again || (self.git.has_remote() && now.mono >= self.git.next_fetch);
-        if due && !self.git.fetching && (self.working() || self.git.fetch_again) {
+        // A dispatcher that was told to stop before its first look still publishes what it has recorded.
+        let wanted = self.working() || self.git.fetch_again || (first && self.git.behind());
+        if due && !self.git.fetching && wanted {
             self.git.fetch_again = false;
             self.git.fetching = true;
             out.push(Effect::Fetch);
@@ -181,6 +190,7 @@ impl Engine {
 
     pub(super) fn fetched(&mut self, now: Now, report: FetchReport, out: &mut Vec<Effect>) {
         let first = !self.git.looked;
+        let news = matches!(report, FetchReport::Done { commits: 1.., .. });
         self.git.looked = true;
         self.git.fetching = false;
         self.git.remote = Some(report != FetchReport::NoRemote);
@@ -188,22 +198,28 @@ impl Engine {
         self.git.next_fetch = now.mono + self.settings.fetch_interval.mul_f64(jitter);
         let wanted = std::mem::replace(&mut self.git.push, Push::Idle);
         match report {
-            FetchReport::NoRemote => self.heal_checkout(out),
+            FetchReport::NoRemote => {
+                self.heal_checkout(out);
+                self.trouble(Trouble::Fetch, None, out);
+                self.trouble(Trouble::Push, None, out);
+                (self.git.failures, self.git.moved) = (0, 0);
+            }
             FetchReport::Done { commit, commits, ahead, withdrawn, second } => {
                 self.heal_checkout(out);
                 self.trouble(Trouble::Fetch, None, out);
                 self.trouble(Trouble::SecondDispatcher, second.or_else(|| self.kept_second()), out);
+                self.git.tip.clone_from(&commit);
                 if commits > 0 {
                     out.push(Effect::Emit(Event::Fetched { commit, commits }));
                 }
                 self.withdraw(&withdrawn, out);
-                self.now_known(ahead);
+                self.now_known(ahead, out);
                 self.looked_before_push(now, wanted);
             }
             FetchReport::Blocked { detail, ahead } => {
                 self.trouble(Trouble::Fetch, None, out);
                 self.trouble(Trouble::Checkout, Some(detail.clone()), out);
-                self.now_known(ahead);
+                self.now_known(ahead, out);
                 self.push_went_wrong(now, wanted, detail, out);
             }
             FetchReport::Diverged { local, remote, message } => {
@@ -221,7 +237,9 @@ impl Engine {
                 self.push_went_wrong(now, wanted, message, out);
             }
         }
-        if first {
+        // What came in with a fetch lies in the inbox now; `once` must not end before it was offered.
+        if first || (news && self.settings.once) {
+            self.scanned = false;
             out.push(Effect::Scan);
         }
     }
@@ -236,30 +254,42 @@ impl Engine {
         self.troubles.get(&Trouble::SecondDispatcher).cloned()
     }
 
-    fn now_known(&mut self, ahead: bool) {
-        if ahead && self.git.made == self.git.published {
-            self.git.made += 1;
+    /// Where the remote already has what an unclear push may have brought, that push is done.
+    fn now_known(&mut self, ahead: bool, out: &mut Vec<Effect>) {
+        if ahead {
+            self.git.made = self.git.made.max(self.git.published + 1);
+        } else if self.git.behind() {
+            self.published(self.git.made, self.git.tip.clone(), self.git.failures + self.git.moved, out);
         }
-        if !ahead {
-            self.git.published = self.git.made;
+    }
+
+    /// The remote has everything up to this `made`.
+    fn published(&mut self, upto: u64, commit: String, attempts: u32, out: &mut Vec<Effect>) {
+        (self.git.failures, self.git.moved) = (0, 0);
+        self.git.published = self.git.published.max(upto);
+        let runs = self.git.unpushed;
+        if !self.git.behind() {
             self.git.unpushed = 0;
         }
+        self.trouble(Trouble::Push, None, out);
+        out.push(Effect::Emit(Event::Pushed { commit, runs, attempts }));
     }
 
     /// The remote answered: a push that waited for that goes on, one that was given up gets another chance.
     fn looked_before_push(&mut self, now: Now, wanted: Push) {
-        self.git.push = if wanted == Push::Looking { Push::Idle } else { wanted };
-        if self.git.push == Push::GaveUp && self.git.made > self.git.published {
+        let over = wanted == Push::Looking || (!self.git.behind() && !matches!(wanted, Push::Flying(_)));
+        self.git.push = if over { Push::Idle } else { wanted };
+        if self.git.push == Push::GaveUp {
             self.try_once_more(now);
         }
     }
 
     /// A fetch that went wrong takes a push that waited for it along.
     fn push_went_wrong(&mut self, now: Now, wanted: Push, message: String, out: &mut Vec<Effect>) {
-        if wanted == Push::Looking {
-            self.push_failed(now, message, out);
-        } else {
-            self.git.push = wanted;
+        match wanted {
+            Push::Looking | Push::Waiting(_) | Push::GaveUp if !self.git.behind() => self.git.push = Push::Idle,
+            Push::Looking => self.push_failed(now, message, out),
+            wanted => self.git.push = wanted,
         }
     }
 
@@ -270,7 +300,7 @@ impl Engine {
     }
 
     pub(super) fn push_due(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if !self.git.has_remote() || self.git.made <= self.git.published || !self.git.looked {
+        if !self.git.behind() || !self.git.looked {
             return;
         }
         match self.git.push {
@@ -292,16 +322,10 @@ impl Engine {
         match report {
             PushReport::NoRemote => self.git.remote = Some(false),
             PushReport::Done { commit } => {
-                let attempts = self.git.failures + self.git.moved + 1;
-                (self.git.failures, self.git.moved) = (0, 0);
-                self.git.published = self.git.published.max(upto);
-                let runs = self.git.unpushed;
-                if self.git.published == self.git.made {
-                    self.git.unpushed = 0;
-                }
-                self.trouble(Trouble::Push, None, out);
-                out.push(Effect::Emit(Event::Pushed { commit, runs, attempts }));
+                self.published(upto, commit, self.git.failures + self.git.moved + 1, out);
             }
+            // A fetch has told meanwhile that the remote has everything.
+            PushReport::Moved | PushReport::Failed { .. } if !self.git.behind() => {}
             PushReport::Moved if self.git.moved < MOVED_OFTEN => {
                 let ceiling = backoff::ceiling(MOVED_FIRST, MOVED_MOST, self.git.moved);
                 let delay = backoff::full_jitter(ceiling, self.chance.u32(..));

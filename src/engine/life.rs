@@ -104,9 +104,10 @@ impl Engine {
                 continue;
             }
             match self.locks.busy(&run.order.resource, now.mono) {
-                Some(Busy::Held(by)) if !*waiting => {
+                Some(busy) if !*waiting => {
                     *waiting = true;
-                    wait(run, Some(by), out);
+                    let by = if let Busy::Held(by) = busy { Some(by) } else { None };
+                    wait(run, by, out);
                 }
                 Some(_) => {}
                 None => {
@@ -275,6 +276,7 @@ impl Engine {
     /// Requests that somebody deleted in git: not yet started ones are not wanted any more.
     pub(super) fn withdraw(&mut self, withdrawals: &[Withdrawal], out: &mut Vec<Effect>) {
         for gone in withdrawals {
+            self.scheduled.remove(&gone.name);
             let hit = self.runs.values().find(|run| {
                 run.order.name == gone.name && run.attempt == 0 && matches!(run.phase, Phase::Queued { .. })
             });

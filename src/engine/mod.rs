@@ -19,6 +19,8 @@ mod life;
 mod order;
 mod snapshot;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 pub use core::{Engine, Settings};
 pub use effect::{Effect, ExitCode, How, Verdict};

@@ -1,10 +1,8 @@
 //! The door through which the simulator drives an engine, and engines that are broken on purpose behind the same door.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dispatcher::engine::{Effect, Ended, Engine, Input, Now, Prior, Settings, Snapshot, TakeReport};
-use dispatcher::request::RunId;
+use dispatcher::engine::{Effect, Engine, ExitCode, Input, Now, Prior, Settings, Snapshot, TakeReport};
 
 pub trait Core {
     fn handle(&mut self, now: Now, input: Input) -> Vec<Effect>;
@@ -57,10 +55,22 @@ pub enum Fault {
     OneWorkerMore,
     /// Makes a second commit while one is being made.
     TwoCommits,
+    /// Pushes again while a push is under way.
+    TwoPushes,
+    /// Does not hear that a run is cancelled.
+    CancelIgnored,
+    /// Exits as soon as it is told to stop.
+    ExitsEarly,
+    /// Never exits.
+    NeverExits,
+    /// Tells nobody that a run is final.
+    NeverAnnounces,
+    /// Forgets what earlier lives left in `processed/`.
+    FoundForgotten,
 }
 
 impl Fault {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::LockReleasedEarly,
         Self::FinalRewritten,
         Self::FailIsRerun,
@@ -75,6 +85,12 @@ impl Fault {
         Self::PauseIgnored,
         Self::OneWorkerMore,
         Self::TwoCommits,
+        Self::TwoPushes,
+        Self::CancelIgnored,
+        Self::ExitsEarly,
+        Self::NeverExits,
+        Self::NeverAnnounces,
+        Self::FoundForgotten,
     ];
 }
 
@@ -82,8 +98,6 @@ impl Fault {
 pub struct Faulty {
     inner: Engine,
     fault: Fault,
-    /// What is kept back until the attempt really ends.
-    late: BTreeMap<(RunId, u32), Vec<Effect>>,
 }
 
 impl Faulty {
@@ -91,7 +105,7 @@ impl Faulty {
         if fault == Fault::OneWorkerMore {
             settings.workers += 1;
         }
-        Self { inner: Engine::new(settings, pause), fault, late: BTreeMap::new() }
+        Self { inner: Engine::new(settings, pause), fault }
     }
 
     fn tamper(&self, input: &mut Input) {
@@ -115,8 +129,16 @@ impl Faulty {
                 }
                 Prior::Final | Prior::Settled { .. } => {}
             },
-            Input::Pause { .. } if self.fault == Fault::PauseIgnored => *input = Input::Tick,
             _ => {}
+        }
+        let deaf = match input {
+            Input::Pause { .. } => self.fault == Fault::PauseIgnored,
+            Input::Cancel { .. } => self.fault == Fault::CancelIgnored,
+            Input::Found(_) => self.fault == Fault::FoundForgotten,
+            _ => false,
+        };
+        if deaf {
+            *input = Input::Tick;
         }
     }
 
@@ -124,44 +146,22 @@ impl Faulty {
         match self.fault {
             Fault::RetriesTooOften => order.attempts += 1,
             Fault::NoBackoff => order.backoff = Duration::ZERO,
+            // To the engine no two runs share a lock, so that none of them holds it to the end.
+            Fault::LockReleasedEarly => {
+                order.resource = format!("{}-{}", order.resource, order.id.short()).parse().unwrap();
+            }
             Fault::OrderReversed => order.priority = -order.priority,
             _ => {}
         }
-    }
-
-    /// Ends an attempt for the engine that still runs, and keeps back what the engine makes of it.
-    fn release_early(&mut self, now: Now, out: Vec<Effect>) -> Vec<Effect> {
-        let mut seen = Vec::new();
-        for effect in out {
-            if let Effect::Start { id, attempt, .. } = effect {
-                let ended = Ended::Exited { code: 0, terminated: false, problem: None };
-                let (kept, rest): (Vec<_>, Vec<_>) = self
-                    .inner
-                    .handle(now, Input::Ended { id, attempt, ended })
-                    .into_iter()
-                    .partition(|effect| matches!(effect, Effect::Conclude { .. } | Effect::Commit(_)));
-                self.late.insert((id, attempt), kept);
-                seen.push(effect);
-                seen.extend(self.release_early(now, rest));
-            } else {
-                seen.push(effect);
-            }
-        }
-        seen
     }
 }
 
 impl Core for Faulty {
     fn handle(&mut self, now: Now, mut input: Input) -> Vec<Effect> {
-        let late = match &input {
-            Input::Ended { id, attempt, .. } => self.late.remove(&(*id, *attempt)),
-            _ => None,
-        };
+        let stopping = matches!(input, Input::Stop { .. });
         self.tamper(&mut input);
         let mut out = self.inner.handle(now, input);
-        out.extend(late.into_iter().flatten());
         match self.fault {
-            Fault::LockReleasedEarly => self.release_early(now, out),
             Fault::FinalRewritten => {
                 let again = out.iter().find_map(|effect| match effect {
                     Effect::Announce { ids, .. } => ids.first().copied(),
@@ -181,9 +181,27 @@ impl Core for Faulty {
                 }
                 out
             }
-            Fault::TwoCommits => {
-                let again: Vec<Effect> = out.iter().filter(|e| matches!(e, Effect::Commit(_))).cloned().collect();
+            Fault::TwoCommits | Fault::TwoPushes => {
+                let twice = |effect: &&Effect| match effect {
+                    Effect::Commit(_) => self.fault == Fault::TwoCommits,
+                    Effect::Push => self.fault == Fault::TwoPushes,
+                    _ => false,
+                };
+                let again: Vec<Effect> = out.iter().filter(twice).cloned().collect();
                 out.extend(again);
+                out
+            }
+            Fault::ExitsEarly if stopping => {
+                out.retain(|effect| !matches!(effect, Effect::Exit(_)));
+                out.push(Effect::Exit(ExitCode::Done));
+                out
+            }
+            Fault::NeverExits => {
+                out.retain(|effect| !matches!(effect, Effect::Exit(_)));
+                out
+            }
+            Fault::NeverAnnounces => {
+                out.retain(|effect| !matches!(effect, Effect::Announce { .. }));
                 out
             }
             _ => out,

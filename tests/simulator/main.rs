@@ -3,6 +3,9 @@
 //!
 //! `DISPATCHER_SEEDS=1000000` sets how many seeds are run; `DISPATCHER_SEED=7` runs one and prints all of it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+
+mod account;
 mod adapter;
 mod check;
 mod disk;
@@ -10,6 +13,7 @@ mod expect;
 mod git;
 mod people;
 mod processes;
+mod shell;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,8 +38,10 @@ fn healthy(seed: u64, trace: bool) -> (Result<(), String>, Vec<String>) {
     run(World::new(seed, trace, Box::new(Engine::new)))
 }
 
-fn faulty(seed: u64, trace: bool, fault: Fault) -> (Result<(), String>, Vec<String>) {
-    run(World::new(seed, trace, Box::new(move |settings, pause| Faulty::new(settings, pause, fault))))
+fn faulty(seed: u64, blind: bool, fault: Fault) -> Result<(), String> {
+    let mut world = World::new(seed, false, Box::new(move |settings, pause| Faulty::new(settings, pause, fault)));
+    world.blind = blind;
+    run(world).0
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -84,11 +90,119 @@ fn seeds_are_clean() {
     println!("{seeds} seeds clean");
 }
 
+/// What a fault is found by: one of these words.
+fn symptoms(fault: Fault) -> &'static [&'static str] {
+    match fault {
+        Fault::LockReleasedEarly => &["I4", "asks again too soon"],
+        Fault::FinalRewritten => &["I2"],
+        Fault::FailIsRerun | Fault::CrashesForgotten => &["while Due(Final(Crashed))", "I3"],
+        Fault::AnnouncedEarly => &["before its commit"],
+        Fault::WakesLate => &["lost wake-up"],
+        Fault::NeverSleeps => &["busy loop"],
+        Fault::RetriesTooOften => &["while Due(Final("],
+        Fault::NoBackoff => &["back-off"],
+        Fault::RunForgotten => &["could start", "I8"],
+        Fault::OrderReversed => &["overtook"],
+        Fault::PauseIgnored => &["although paused", "although held"],
+        Fault::OneWorkerMore => &["attempts at once"],
+        Fault::TwoCommits => &["two commits"],
+        Fault::TwoPushes => &["two pushes"],
+        Fault::CancelIgnored => &["Final(Cancelled)"],
+        Fault::ExitsEarly => &["exits while", "exits with results", "I5"],
+        Fault::NeverExits => &["no end after"],
+        Fault::NeverAnnounces => &["not announced"],
+        Fault::FoundForgotten => &["I8", "could start", "should have"],
+    }
+}
+
 #[test]
 fn broken_engines_are_caught() {
     for fault in Fault::ALL {
-        let caught = (0..1_000).find_map(|seed| Some((seed, faulty(seed, false, fault).0.err()?)));
+        let caught = (0..1_000).find_map(|seed| Some((seed, faulty(seed, false, fault).err()?)));
         let (seed, broken) = caught.unwrap_or_else(|| panic!("{fault:?} is not caught within 1,000 seeds"));
+        assert!(symptoms(fault).iter().any(|word| broken.contains(word)), "{fault:?} shows itself as: {broken}");
         println!("{fault:?}: caught by seed {seed}: {broken}");
     }
+}
+
+/// The worst faults are seen in what they do to disk, processes and git as well, without looking at the engine.
+#[test]
+fn damage_is_seen_where_it_is_done() {
+    for (fault, symptoms) in [
+        (Fault::LockReleasedEarly, &["I4"][..]),
+        (Fault::FinalRewritten, &["I2: the final status"]),
+        (Fault::FailIsRerun, &["I3"]),
+        (Fault::CrashesForgotten, &["I3"]),
+        (Fault::AnnouncedEarly, &["which is not committed"]),
+        (Fault::TwoCommits, &["I2: commits"]),
+        (Fault::ExitsEarly, &["I5"]),
+        (Fault::RunForgotten, &["I1", "no end"]),
+        (Fault::FoundForgotten, &["I1", "no end"]),
+    ] {
+        let caught = (0..1_000).find_map(|seed| Some((seed, faulty(seed, true, fault).err()?)));
+        let (seed, broken) = caught.unwrap_or_else(|| panic!("{fault:?} is not caught within 1,000 seeds"));
+        assert!(symptoms.iter().any(|word| broken.contains(word)), "{fault:?} shows itself as: {broken}");
+        println!("{fault:?}: seen by seed {seed}: {broken}");
+    }
+}
+
+/// The simulator is worth as much as what it reaches.
+#[test]
+fn everything_happens() {
+    let mut missing = vec![
+        "state: Succeeded",
+        "state: Failed",
+        "state: TimedOut",
+        "state: OutOfMemory",
+        "state: Cancelled",
+        "state: Rejected",
+        "state: Expired",
+        "state: Duplicate",
+        "state: Crashed",
+        "state: Waiting",
+        "LockBusy",
+        "TooManyProcesses",
+        "NotStarted",
+        "ended: Lost",
+        "ended: Trouble",
+        "Scheduled {",
+        "Failed(\"permission",
+        ", Nothing)",
+        "prior: Queued",
+        "prior: Running",
+        "prior: Final",
+        "prior: Settled",
+        "withdrawn in",
+        "it is not started again",
+        "3 attempts were lost so",
+        "why: \"dispatcher stopped\"",
+        "Some(\"dispatcher stopped\")",
+        "`expires_at`",
+        "`max_queue_age`",
+        "how: Gracefully",
+        "how: AtOnce",
+        "Fetched(NoRemote)",
+        "Fetched(Blocked",
+        "Fetched(Diverged",
+        "Fetched(Failed",
+        "Pushed(Moved)",
+        "the remote end hung up",
+        "retry_ms: None",
+        "Recovered { reason: \"push\"",
+        "Recovered { reason: \"second_dispatcher\"",
+        "Recovered { reason: \"commit\"",
+        "KeepPause(Some",
+        "CRASH",
+        "EXIT Done",
+        "EXIT TryLater",
+        "once: true",
+    ];
+    for seed in 0..2_000 {
+        let (_, trace) = healthy(seed, true);
+        missing.retain(|word| !trace.iter().any(|line| line.contains(word)));
+        if missing.is_empty() {
+            return;
+        }
+    }
+    panic!("2,000 seeds never reach {missing:?}");
 }

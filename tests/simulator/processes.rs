@@ -154,7 +154,7 @@ impl<C: Core> World<C> {
         self.note(|| format!("   {id} runs, attempt {number}"));
         self.point()?;
         self.attempts[at].stage = Stage::Alive;
-        let most = if self.rng.u32(..6) == 0 { 60_000 } else { 4_000 };
+        let most = if self.stormy || self.rng.u32(..6) == 0 { 60_000 } else { 4_000 };
         let end = self.t + self.millis(most);
         self.at(end, Happening::Attempt(at, Step::End(0)));
         self.point()

@@ -1,0 +1,137 @@
+//! Commit, fetch and push.
+
+use super::script::*;
+use crate::engine::*;
+
+#[test]
+fn a_moved_remote_is_fetched_first() {
+    check_remote(
+        settings(),
+        vec![
+            (0, found('a', Prior::Final), "commit a"),
+            (1, committed("a"), "announce a; push"),
+            (2, Input::Pushed(PushReport::Moved), ""),
+            (30, Input::Tick, "fetch"),
+            (31, fetched(true), "push"),
+            (32, pushed(), "pushed 1"),
+        ],
+    );
+}
+
+#[test]
+fn a_push_gives_up_and_recovers() {
+    let gave_up = || {
+        check_remote(
+            settings(),
+            vec![
+                (0, found('a', Prior::Final), "commit a"),
+                (1, committed("a"), "announce a; push"),
+                (2, push_failed(), ""),
+                (1_002, Input::Tick, "fetch"),
+                (1_003, fetched(true), "push"),
+                (1_004, push_failed(), "give up; degraded push"),
+                (600_000, Input::Tick, ""),
+            ],
+        )
+    };
+    let by_fetch = vec![
+        (600_001, Input::FetchNow, "fetch; scan"),
+        (600_002, fetched(true), "fetch"),
+        (600_003, fetched(true), "push"),
+        (600_004, pushed(), "recovered push; pushed 1"),
+    ];
+    let by_result = vec![
+        (600_001, found('b', Prior::Final), "commit b"),
+        (600_002, committed("b"), "announce b; fetch"),
+        (600_003, fetched(true), "push"),
+        (600_004, push_failed(), "give up"),
+    ];
+    let by_itself = vec![
+        (600_001, Input::FetchNow, "fetch; scan"),
+        (600_002, fetched(false), "recovered push; pushed 1"),
+        (600_003, stop(), "exit 0"),
+    ];
+    for rest in [by_fetch, by_result, by_itself] {
+        check_from(gave_up(), rest);
+    }
+}
+
+#[test]
+fn an_unclear_push_that_arrived_is_done() {
+    let engine = check_remote(
+        Settings { once: true, ..settings() },
+        vec![
+            (0, found('a', Prior::Final), "commit a"),
+            (1, committed("a"), "announce a; push"),
+            (2, Input::Scanned, ""),
+            (3, push_failed(), ""),
+            (1_003, Input::Tick, "fetch"),
+            (1_004, fetched(false), "pushed 1; exit 0"),
+        ],
+    );
+    assert_eq!(engine.snapshot(at_ms(1_004)).git.push, "ok");
+}
+
+#[test]
+fn nothing_spins_while_git_is_slow() {
+    let engine = check_remote(
+        settings(),
+        vec![
+            (0, found('a', Prior::Final), "commit a"),
+            (1, committed("a"), "announce a; push"),
+            (2, Input::FetchNow, "fetch; scan"),
+            (3, Input::Pushed(PushReport::Moved), ""),
+            (5_000, Input::Tick, ""),
+        ],
+    );
+    assert_eq!(wake_ms(&engine, 5_000), None, "the fetch under way comes first");
+    let engine = check(settings(), vec![(0, took(order('a')), "start a1"), (1, Input::Drain { by: "ana".into() }, "")]);
+    assert_eq!(wake_ms(&engine, 999_000_000), None, "only the run's end matters");
+}
+
+#[test]
+fn a_commit_that_fails_is_tried_again() {
+    let failed = || Input::Committed(CommitReport::Failed { ids: vec![id('a')], message: "disk full".into() });
+    check(
+        settings(),
+        vec![
+            (0, took(order('a')), "start a1"),
+            (1, ended('a', 1, exit(0)), "a=succeeded 0; commit a"),
+            (2, failed(), "degraded commit"),
+            (3, Input::Arrived("b".into()), ""),
+            (2_002, Input::Tick, "commit a"),
+            (2_003, failed(), ""),
+            (6_003, Input::Tick, "commit a"),
+            (6_004, committed("a"), "recovered commit; announce a; take b"),
+        ],
+    );
+}
+
+#[test]
+fn trouble_holds_the_intake_until_it_is_over() {
+    let blocked = FetchReport::Blocked { detail: "x".into(), ahead: false };
+    let second = FetchReport::Done {
+        commit: "tip".into(),
+        commits: 0,
+        ahead: false,
+        withdrawn: Vec::new(),
+        second: Some("ops-2".into()),
+    };
+    check_remote(
+        settings(),
+        vec![
+            (0, Input::Disk { short: Some("1 M".into()) }, "degraded disk"),
+            (1, Input::Arrived("a".into()), ""),
+            (2, Input::Disk { short: None }, "recovered disk; take a"),
+            (3, took(order('a')), "start a1"),
+            (4, Input::FetchNow, "fetch; scan"),
+            (5, Input::Fetched(blocked), "degraded checkout"),
+            (6, Input::Arrived("b".into()), ""),
+            (7, Input::FetchNow, "fetch; scan"),
+            (8, Input::Fetched(second), "recovered checkout; degraded second_dispatcher"),
+            (9, Input::FetchNow, "fetch; scan"),
+            (10, fetched(false), ""),
+            (11, Input::Resume { by: "ana".into() }, "recovered second_dispatcher; take b"),
+        ],
+    );
+}

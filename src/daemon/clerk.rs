@@ -2,7 +2,7 @@
 //! come one after the other, so that no taking falls between a commit and the index; recording goes before taking.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,7 +187,7 @@ impl Clerk {
             .book
             .taken()
             .into_iter()
-            .filter_map(|(name, taken)| Some(TakenPath { name: name.into_string().ok()?, oid: taken.oid }));
+            .map(|(name, taken)| TakenPath { name: name.into_vec(), oid: taken.oid });
         taken.collect()
     }
 
@@ -247,10 +247,10 @@ impl Clerk {
     fn withdrawn(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<Withdrawal>, RepoError> {
         let (Some(from), Some(to)) = (from, to) else { return Ok(Vec::new()) };
         let taken = self.taken_paths();
-        let names: Vec<&str> = taken.iter().map(|taken| taken.name.as_str()).collect();
+        let names: Vec<&[u8]> = taken.iter().map(|taken| taken.name.as_slice()).collect();
         let gone = self.repo.withdrawn(from, to, &names)?;
         let gone = gone.into_iter().filter(|gone| !gone.recorded).map(|gone| Withdrawal {
-            name: OsStr::from_bytes(gone.name.as_bytes()).to_owned(),
+            name: OsString::from_vec(gone.name),
             commit: gone.commit.to_string(),
             author: gone.author.name.unwrap_or_else(|| "somebody".to_owned()),
         });
@@ -269,7 +269,7 @@ fn second(elsewhere: &[Elsewhere]) -> Option<String> {
     elsewhere.first().map(|first| match first {
         Elsewhere::Run { id } => format!("another dispatcher recorded run {id} on this branch too"),
         Elsewhere::Request { name, .. } => {
-            format!("another dispatcher recorded `{}` on this branch too", crate::text::line(name))
+            format!("another dispatcher recorded `{}` on this branch too", crate::text::bytes(name))
         }
     })
 }

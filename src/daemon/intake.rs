@@ -96,14 +96,11 @@ impl Clerk {
     fn take_bytes(&mut self, name: &OsStr, bytes: &[u8], stamp: &Stamp) -> Result<TakeReport, String> {
         let shown = text::bytes(name.as_bytes());
         let file = format!("requests/{shown}");
-        let utf8 = name.to_str().map(|name| format!("requests/{name}"));
-        let taken = utf8.as_ref().map(|path| TakenRequest::of(path.clone(), bytes)).transpose();
-        let taken = taken.map_err(|error| error.to_string())?;
-        let tracked = match &utf8 {
-            Some(path) => self.repo.holds(path, bytes).map_err(|error| error.to_string())?,
-            None => false,
-        };
-        if let Some(twin) = taken.as_ref().filter(|_| tracked).and_then(|taken| self.book.same_request(name, taken)) {
+        let path = path_of(name);
+        let text = |error: crate::repo::RepoError| error.to_string();
+        let taken = TakenRequest::of(path.as_slice(), bytes).map_err(text)?;
+        let tracked = self.repo.holds(&path, bytes).map_err(text)?;
+        if let Some(twin) = Some(&taken).filter(|_| tracked).and_then(|taken| self.book.same_request(name, taken)) {
             // The checkout gave back what was taken from it.
             self.runs.put_back(name, twin).map_err(|error| error.to_string())?;
             return Ok(TakeReport::Nothing);
@@ -127,7 +124,7 @@ impl Clerk {
             (Ok(_), Some((id, Some(before)))) if before == bytes => (self.fresh_id(), Err(duplicate(id))),
             (Ok(_), Some((id, Some(_)))) => (self.fresh_id(), Err(other_bytes(id))),
         };
-        let by = self.requested_by(utf8.as_deref().filter(|_| tracked), name, bytes)?;
+        let by = self.requested_by(tracked, name, bytes)?;
         let mut status = Status::taken(id, shown, wall, self.host.clone(), by.clone());
         if let Ok(understood) = &fate {
             status.kind = Some(understood.request.kind.clone());
@@ -141,7 +138,7 @@ impl Clerk {
             Err(error) => return Err(error.to_string()),
         }
         let mut page = Page::new(name.to_owned(), status);
-        page.taken = taken;
+        page.taken = Some(taken);
         page.tracked = tracked;
         Ok(self.report(page, fate, by, first))
     }
@@ -187,8 +184,7 @@ impl Clerk {
             Ok(Taken::Aside { path, .. }) => problem = problem.note(format!("set aside as {}", path.display())),
             // It has become a regular file meanwhile: its bytes are kept, and it is rejected all the same.
             Ok(Taken::Request(bytes)) => {
-                let path = name.to_str().map(|name| format!("requests/{name}"));
-                page.taken = path.and_then(|path| TakenRequest::of(path, &bytes).ok());
+                page.taken = TakenRequest::of(path_of(name), &bytes).ok();
             }
             Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
             Err(error) => return TakeReport::Failed(error.to_string()),
@@ -210,15 +206,16 @@ impl Clerk {
         Ok(Some(self.repo.file(&path).map_err(|e| text(&e))?.unwrap_or_default()))
     }
 
-    fn requested_by(&self, tracked: Option<&str>, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {
-        match tracked {
-            Some(path) => {
-                let found = self.repo.requested_by(path, bytes).map_err(|error| error.to_string())?;
-                Ok(found.unwrap_or_default())
-            }
-            None => Ok(RequestedBy { name: self.owner(name), ..RequestedBy::default() }),
-        }
+    fn requested_by(&self, tracked: bool, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {
+        let found = if tracked { self.repo.requested_by(path_of(name), bytes) } else { Ok(None) };
+        let dropped = || RequestedBy { name: self.owner(name), ..RequestedBy::default() };
+        Ok(found.map_err(|error| error.to_string())?.unwrap_or_else(dropped))
     }
+}
+
+/// Where the file lies in the repository.
+pub(super) fn path_of(name: &OsStr) -> Vec<u8> {
+    [b"requests/", name.as_bytes()].concat()
 }
 
 fn duplicate(of: RunId) -> Verdict {

@@ -1,12 +1,12 @@
 //! What an earlier life left behind: runs that are taken and not recorded.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
-use crate::daemon::intake::{Understood, order, rejected, understand};
+use crate::daemon::intake::{Understood, order, path_of, rejected, understand};
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{Found, Prior, Verdict};
 use crate::event::{Event, RunRef};
@@ -47,14 +47,13 @@ impl Clerk {
     fn found(&self, leftover: Leftover) -> Found {
         let Leftover { status, torn, content } = leftover;
         let id = status.id;
-        let name = OsString::from(&status.request);
-        let mut page = Page::new(name, status);
+        let mut page = Page::new(self.real_name(&status.request), status);
         let bytes = match content {
             Content::Request => self.runs.request_bytes(id).ok().flatten(),
             Content::Aside { .. } | Content::Missing => None,
         };
         if let Some(bytes) = &bytes {
-            let path = format!("requests/{}", page.status.request);
+            let path = path_of(&page.name);
             page.tracked = self.repo.holds(&path, bytes).unwrap_or(false);
             page.taken = TakenRequest::of(path, bytes).ok();
         }
@@ -69,13 +68,20 @@ impl Clerk {
         Found { run, prior }
     }
 
+    /// The status knows a name as people read it; git knows it as it is.
+    fn real_name(&self, shown: &str) -> OsString {
+        let files = self.repo.tip().ok().flatten().and_then(|tip| self.repo.read_folder(tip, "requests").ok());
+        let hit = files.into_iter().flatten().find(|file| crate::text::bytes(&file.path) == shown);
+        hit.map_or_else(|| OsString::from(shown), |file| OsString::from_vec(file.path))
+    }
+
     fn prior(&self, page: &mut Page, bytes: Option<&[u8]>, content: Content, torn: bool) -> Prior {
         let attempt = page.status.attempt;
         let running = page.status.status == State::Running || torn;
         let file = format!("requests/{}", page.status.request);
         let odd = match content {
             Content::Aside { odd, path } => {
-                let problem = odd.problem(OsStr::from_bytes(page.status.request.as_bytes()));
+                let problem = odd.problem(&page.name);
                 Some(problem.note(format!("set aside as {}", path.display())))
             }
             Content::Missing => {

@@ -12,6 +12,7 @@ use super::commit::edit;
 use super::error::{Doing, RepoError};
 use super::fetch::FetchError;
 use super::forward::Forwarded;
+use super::integrate::Integrated;
 use super::library;
 use super::obstacle::{Blocked, Why};
 use super::open::{OpenError, Repo, Settings};
@@ -70,8 +71,12 @@ pub fn clone_path(from: &Path, to: &Path, settings: Settings) -> Result<Repo, Fe
     let repo = Repo::open(to, settings).map_err(|e| RepoError::new("open the new clone", &e.to_string()))?;
     repo.add_remote(&path.to_string_lossy())?;
     repo.fetch()?;
-    repo.integrate(&[])?;
-    Ok(repo)
+    match repo.integrate(&[])? {
+        Integrated::Blocked(blocked) => {
+            Err(RepoError::new("check out the new clone", &blocked.diagnostic().message).into())
+        }
+        _ => Ok(repo),
+    }
 }
 
 impl Repo {

@@ -161,5 +161,9 @@ fn new_repositories_are_plain_git() {
     let handlers = clone.read_folder(tip, "handlers").unwrap();
     assert_eq!((handlers[0].path.as_slice(), handlers[0].executable), (b"hello.sh".as_slice(), true));
     assert!(init(&at("work"), settings(), "again", &files).is_err());
+    fs::create_dir_all(at("full/handlers")).unwrap();
+    fs::write(at("full/handlers/hello.sh"), "mine").unwrap();
+    assert!(clone_path(&at("remote.git"), &at("full"), settings()).is_err(), "nothing is overwritten");
+    assert_eq!(fs::read(at("full/handlers/hello.sh")).unwrap(), b"mine");
     git(&at("clone"), &["fsck", "--strict"]);
 }

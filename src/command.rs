@@ -42,11 +42,24 @@ pub enum Command {
         reason: Option<String>,
     },
     /// Take work again.
-    Resume,
+    Resume {
+        /// Where the remote was rewritten: whose history counts.
+        side: Option<Side>,
+    },
     /// Finish what runs, keep the queue, exit.
     Drain,
     /// Look at the remote and at the inbox now; answers when both are done.
     Fetch,
+}
+
+/// Whose history counts after a remote was rewritten. What leaves the branch stays under `refs/dispatcher/kept/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The remote's.
+    AcceptRemote,
+    /// Ours: the remote's is replaced by the next push.
+    KeepLocal,
 }
 
 impl Command {

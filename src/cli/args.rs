@@ -135,7 +135,14 @@ pub enum Verb {
         reason: Option<String>,
     },
     /// Begin new work again
-    Resume,
+    Resume {
+        /// Where the remote was rewritten: follow it; what was only here is kept under refs/dispatcher/kept/
+        #[arg(long, conflicts_with = "keep_local")]
+        accept_remote: bool,
+        /// Where the remote was rewritten: replace it by what is here
+        #[arg(long)]
+        keep_local: bool,
+    },
     /// Finish what runs, keep the queue, exit
     Drain,
     /// Look at the remote and the inbox now

@@ -10,7 +10,7 @@ use crate::cli::find::Shelf;
 use crate::cli::list::table;
 use crate::cli::serve;
 use crate::cli::{Exit, Failure};
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Side};
 use crate::control::{Client, ConnectError};
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
@@ -65,7 +65,7 @@ pub fn ask(client: &mut Client, command: Command, time: Option<Duration>) -> Res
         Ok(Answer::Ok { body, .. }) => Ok(body),
         Ok(Answer::Error { code, message, help, exit, .. }) => {
             // The codes of answers are those of this program, which knows them as constants.
-            let known: &'static str = ["E0102", "E0404", "E0705", "E0706", "E0707", "E0709"]
+            let known: &'static str = ["E0102", "E0404", "E0501", "E0509", "E0514", "E0705", "E0706", "E0707", "E0709"]
                 .into_iter()
                 .find(|known| *known == code)
                 .unwrap_or("E0706");
@@ -104,8 +104,13 @@ pub fn pause(context: &Context, reason: Option<String>) -> Result<Exit, Failure>
 ///
 /// # Errors
 /// As [`ask`].
-pub fn resume(context: &Context) -> Result<Exit, Failure> {
-    let body = ask_here(context, Command::Resume)?;
+pub fn resume(context: &Context, accept_remote: bool, keep_local: bool) -> Result<Exit, Failure> {
+    let side = match (accept_remote, keep_local) {
+        (true, _) => Some(Side::AcceptRemote),
+        (false, true) => Some(Side::KeepLocal),
+        (false, false) => None,
+    };
+    let body = ask_here(context, Command::Resume { side })?;
     done(context, &body, "new work begins again")
 }
 

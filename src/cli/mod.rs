@@ -65,7 +65,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Handlers) => validate::handlers(&context),
         Some(Verb::Schema { kind }) => validate::schema(&context, kind.as_deref()),
         Some(Verb::Pause { reason }) => ask::pause(&context, reason),
-        Some(Verb::Resume) => ask::resume(&context),
+        Some(Verb::Resume { accept_remote, keep_local }) => ask::resume(&context, accept_remote, keep_local),
         Some(Verb::Drain) => ask::drain(&context),
         Some(Verb::Fetch) => ask::fetch(&context),
         Some(Verb::Locks) => ask::locks(&context),

@@ -65,7 +65,7 @@ fn commands_come_with_their_peer_and_answers_go_back() {
         Command::Status,
         Command::Cancel { id: RunId::new(Time::from_millis(0), [1; 10]), reason: Some("no\n\u{1b}".into()) },
         Command::Pause { reason: None },
-        Command::Resume,
+        Command::Resume { side: None },
         Command::Drain,
         Command::Fetch,
         wait(),

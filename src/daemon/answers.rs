@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use crossbeam_channel::Sender;
 use serde_json::json;
 
-use crate::command::{Answer, Command, PROTOCOL};
+use crate::command::{Answer, Command, PROTOCOL, Side};
 use crate::control::Call;
 use crate::daemon::clerk::Job;
 use crate::daemon::shell::Shell;
+use crate::diagnostic::Diagnostic;
 use crate::engine::{Engine, Input, Snapshot};
 use crate::request::RunId;
 use crate::status::Status;
@@ -114,7 +115,13 @@ impl Shell {
                 say(Answer::ok(json!({})));
                 Some(Input::Pause { by, reason })
             }
-            Command::Resume => {
+            Command::Resume { side } => {
+                let decided = side.map_or(Ok(()), |side| self.decide(side));
+                if let Err(problem) = decided {
+                    let help = problem.help.first().map_or("dispatcher status", String::as_str);
+                    say(refused(problem.code, problem.message.clone(), help, 75));
+                    return None;
+                }
                 say(Answer::ok(json!({})));
                 Some(Input::Resume { by })
             }
@@ -127,6 +134,13 @@ impl Shell {
                 Some(Input::FetchNow)
             }
         }
+    }
+
+    fn decide(&self, side: Side) -> Result<(), Diagnostic> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let stopping = || Diagnostic::new("E0707", "the dispatcher is stopping");
+        self.records.send(Job::Decide(side, reply)).map_err(|_| stopping())?;
+        answer.recv().unwrap_or_else(|_| Err(stopping()))
     }
 
     /// How a run ended that is recorded.

@@ -6,9 +6,11 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
+use crate::command::Side;
 use crate::daemon::book::Book;
 use crate::daemon::clock::Clock;
 use crate::daemon::library::{Library, LibraryError, Signature, Source};
@@ -27,6 +29,11 @@ use crate::status::Status;
 /// fetch at a time; the rest is room for people's questions.
 pub const JOBS: usize = 256;
 
+/// How often a locked index is tried again: until then a person's commit would drop our results.
+const MEND: Duration = Duration::from_secs(1);
+/// Nothing is to be done without a job.
+const IDLE: Duration = Duration::from_secs(3_600);
+
 /// Work for the clerk.
 pub enum Job {
     /// Look at a file in the inbox.
@@ -37,6 +44,8 @@ pub enum Job {
     Integrate(Result<FetchOutcome, FetchError>),
     /// Read handlers and schemas again where they changed.
     Reload,
+    /// A person decided what is to follow from a remote that was rewritten.
+    Decide(Side, Sender<Result<(), Diagnostic>>),
     /// How a run ended that is not in the book.
     Recorded(RunId, Sender<Option<Status>>),
 }
@@ -57,6 +66,8 @@ pub struct Clerk {
     pub(super) source: Source,
     pub(super) signature: Signature,
     pub(super) to_engine: Sender<Input>,
+    /// A commit is in the branch and not yet in the index, which somebody else had locked.
+    pub(super) index_lags: bool,
 }
 
 impl Clerk {
@@ -67,6 +78,10 @@ impl Clerk {
             let job = select_biased! {
                 recv(records) -> job => job,
                 recv(takes) -> job => job,
+                default(if self.index_lags { MEND } else { IDLE }) => {
+                    self.mend_index();
+                    continue;
+                }
             };
             let Ok(job) = job else { return };
             if let Some(input) = self.perform(job)
@@ -93,6 +108,10 @@ impl Clerk {
             Job::Reload => {
                 self.reload();
                 None
+            }
+            Job::Decide(side, reply) => {
+                let _ = reply.send(self.decide(side));
+                Some(Input::FetchNow)
             }
             Job::Recorded(id, reply) => {
                 let bytes = self.repo.status_of(id).ok().flatten();
@@ -147,12 +166,34 @@ impl Clerk {
         problems.iter().for_each(|problem| self.scribe.warn(problem));
     }
 
-    fn commit(&self, ids: Vec<RunId>) -> CommitReport {
+    fn commit(&mut self, ids: Vec<RunId>) -> CommitReport {
         let records: Vec<RunRecord> =
             ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
         match self.repo.commit(&records) {
-            Ok(committed) => CommitReport::Done { ids, commit: committed.oid.to_string() },
+            Ok(committed) => {
+                self.index_lags |= !committed.indexed;
+                CommitReport::Done { ids, commit: committed.oid.to_string() }
+            }
             Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
+        }
+    }
+
+    fn decide(&self, side: Side) -> Result<(), Diagnostic> {
+        match side {
+            Side::AcceptRemote => match self.repo.accept_remote(&self.taken_paths()) {
+                Ok(Integrated::Blocked(blocked)) => Err(blocked.diagnostic()),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.diagnostic()),
+            },
+            Side::KeepLocal => self.repo.keep_local().map_err(|error| error.diagnostic()),
+        }
+    }
+
+    /// Brings the index up to what a commit left undone.
+    fn mend_index(&mut self) {
+        match self.repo.mend_index() {
+            Ok(mended) => self.index_lags &= !mended,
+            Err(error) => self.scribe.warn(&error.diagnostic()),
         }
     }
 
@@ -183,20 +224,13 @@ impl Clerk {
     }
 
     fn taken_paths(&self) -> Vec<TakenPath> {
-        let taken = self
-            .book
-            .taken()
-            .into_iter()
-            .map(|(name, taken)| TakenPath { name: name.into_vec(), oid: taken.oid });
+        let taken =
+            self.book.taken().into_iter().map(|(name, taken)| TakenPath { name: name.into_vec(), oid: taken.oid });
         taken.collect()
     }
 
-    fn integrate(&self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
-        // The index is mended here where a commit found it locked.
-        let mended = self.repo.mend_index();
-        if let Err(error) = mended {
-            self.scribe.warn(&error.diagnostic());
-        }
+    fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
+        self.mend_index();
         let commits = match fetched {
             Err(error) => return FetchReport::Failed { message: error.diagnostic().message },
             Ok(FetchOutcome::NoRemote) => return FetchReport::NoRemote,
@@ -218,7 +252,11 @@ impl Clerk {
                 self.left_out(&left_out);
                 (Some(from), Some(to), elsewhere)
             }
-            Integrated::Diverged { local, remote } => return Ok(diverged(local, remote)),
+            Integrated::Diverged { local, remote } => {
+                let show = |oid: Option<Oid>| oid.map_or_else(|| "nothing".to_owned(), |oid| oid.to_string());
+                let message = self.repo.divergence(local, remote)?.message;
+                return Ok(FetchReport::Diverged { local: show(local), remote: show(remote), message });
+            }
             Integrated::Blocked(blocked) => {
                 return Ok(FetchReport::Blocked { detail: blocked.diagnostic().message, ahead });
             }
@@ -256,13 +294,6 @@ impl Clerk {
         });
         Ok(gone.collect())
     }
-}
-
-fn diverged(local: Option<Oid>, remote: Option<Oid>) -> FetchReport {
-    let show = |oid: Option<Oid>| oid.map_or_else(|| "nothing".to_owned(), |oid| oid.to_string());
-    let (local, remote) = (show(local), show(remote));
-    let message = format!("the remote branch was rewritten: local {local}, remote {remote}; no request will be taken");
-    FetchReport::Diverged { local, remote, message }
 }
 
 fn second(elsewhere: &[Elsewhere]) -> Option<String> {

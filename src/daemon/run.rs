@@ -86,6 +86,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         source,
         signature,
         to_engine: to_engine.clone(),
+        index_lags: true,
     };
     scribe.emit(Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),

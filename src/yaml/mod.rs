@@ -29,8 +29,6 @@
 //! | E0127 | a value that two YAML readers read differently |
 //! | E0128 | a `%` directive |
 
-#![expect(clippy::result_large_err, reason = "a problem ends the reading of a file: there is one, and it is shown")]
-
 mod document;
 mod events;
 mod preflight;

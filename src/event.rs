@@ -146,6 +146,7 @@ pub enum Event {
         run: RunRef,
         bytes: u64,
     },
+    /// `attempt` has ended so; the next one comes in `delay_ms`.
     #[serde(rename = "run.retrying")]
     Retrying {
         #[serde(flatten)]

@@ -19,6 +19,7 @@ pub mod launcher;
 pub mod locks;
 pub mod quantity;
 pub mod queue;
+pub(crate) mod reading;
 pub mod repo;
 pub mod request;
 pub mod router;

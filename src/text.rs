@@ -27,7 +27,7 @@ pub fn line(text: &str) -> String {
     out
 }
 
-/// Foreign bytes as one safe line: as [`line`], bad UTF-8 as `\xHH`.
+/// Foreign bytes as one safe line: as [`line()`], bad UTF-8 as `\xHH`.
 #[must_use]
 pub fn bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -63,6 +63,32 @@ pub fn snippet(source: &str, col: usize, len: usize) -> (String, String) {
         width = before.max(width);
     }
     (shown, " ".repeat(width) + &"^".repeat(under.max(1)))
+}
+
+/// The nearest of `known`, if it is near enough to have been meant.
+#[must_use]
+pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    // Long text is not a misspelt name, and the distance is quadratic.
+    if written.chars().count() > 80 {
+        return None;
+    }
+    let lower = written.to_lowercase();
+    let allowed = 1 + written.chars().count() / 4;
+    known
+        .into_iter()
+        .filter(|name| *name != written && name.len() <= 200)
+        .filter_map(|name| {
+            let other = name.to_lowercase();
+            let short = lower.len().min(other.len());
+            let distance = if short >= 3 && (lower.starts_with(&other) || other.starts_with(&lower)) {
+                1
+            } else {
+                strsim::damerau_levenshtein(&lower, &other)
+            };
+            (distance <= allowed && distance < short).then_some((distance, name))
+        })
+        .min()
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

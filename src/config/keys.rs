@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::reading::{describe, duration, size, whole};
 use super::settings::{Config, Mode};
 use crate::quantity::{show_duration, show_size};
+use crate::reading::{describe, duration, size, whole};
 
 /// What a value of a key looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

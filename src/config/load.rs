@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::keys::{KEYS, Key};
-use super::reading::{Reading, child, nearest, suggestion};
 use super::secrets;
 use super::settings::Config;
 use crate::diagnostic::{Code, Diagnostic, Place};
+use crate::reading::{Reading, child, suggestion};
+use crate::text::nearest;
 use crate::yaml::{self, Limits, Part};
 
 /// Where the file is looked for when nobody names one.

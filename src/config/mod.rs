@@ -4,7 +4,6 @@
 mod keys;
 mod load;
 pub mod places;
-pub(crate) mod reading;
 mod secrets;
 mod settings;
 

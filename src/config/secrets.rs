@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::keys::path;
-use super::reading::{Reading, child, describe, variable_name};
 use super::settings::{Secret, SecretSource};
+use crate::reading::{Reading, child, describe, variable_name};
 use crate::request::Kind;
 
 const SOURCES: [&str; 3] = ["file", "env", "credential"];

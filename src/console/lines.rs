@@ -93,7 +93,7 @@ fn of_run(event: &Event) -> Option<Said> {
         }
         Event::Progress { run, step, .. } => Said::quiet("▸", "step", format!("{}: {}", run_name(run), foreign(step))),
         Event::Retrying { run, attempt, why, delay_ms } => {
-            let text = format!("{} (attempt {attempt}, in {}): {}", run_name(run), rounded(*delay_ms), foreign(why));
+            let text = format!("{} in {} (attempt {attempt}: {})", run_name(run), rounded(*delay_ms), foreign(why));
             Said::new("↻", "retrying", Color::Yellow, text)
         }
         Event::Cancelling { run, by, reason } => {
@@ -318,7 +318,7 @@ mod tests {
         06:41:07.114  ▸ started    01010101 rotate-cert host/web-01 (attempt 1, limit 5m, handler edited, not committed)
         06:41:07.114  ▸ step       01010101 rotate-cert host/web-01: 3/7 evict^[
         -
-        06:41:07.114  ↻ retrying   01010101 rotate-cert host/web-01 (attempt 2, in 5.0s): exit 75
+        06:41:07.114  ↻ retrying   01010101 rotate-cert host/web-01 in 5.0s (attempt 2: exit 75)
         06:41:07.114  - cancelling 01010101 rotate-cert host/web-01 by ana: wrong host
         06:41:07.114  ✓ succeeded  01010101 rotate-cert host/web-01 (rc 0, 11s)
         06:41:07.114  ✗ failed     01010101 rotate-cert host/web-01 (rc 143, signal 15, 11s, attempt 3)

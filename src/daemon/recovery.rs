@@ -1,5 +1,6 @@
 //! What an earlier life left behind: runs that are taken and not recorded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
@@ -31,8 +32,10 @@ impl Clerk {
     /// Where the folders cannot be read: nothing is known then, and no work may be taken.
     pub fn recover(&mut self) -> Result<Vec<Found>, String> {
         let recorded = self.repo.recorded_ids().map_err(|error| error.to_string())?;
-        let recorded: std::collections::BTreeSet<RunId> = recorded.into_iter().collect();
-        let left = self.runs.unfinished(&|id| recorded.contains(&id)).map_err(|error| error.to_string())?;
+        let recorded: BTreeSet<RunId> = recorded.into_iter().collect();
+        let mut left = self.runs.unfinished(&|id| recorded.contains(&id)).map_err(|error| error.to_string())?;
+        // The queue goes by age, and the engine takes the order of what is found for that.
+        left.sort_by_key(|left| (left.status.queued_at, left.status.id));
         // Only by what a process itself carries, never by a stored number: numbers are used again.
         let ids: Vec<RunId> = left.iter().filter(|left| !left.status.status.is_final()).map(|l| l.status.id).collect();
         if !ids.is_empty() {
@@ -121,7 +124,10 @@ impl Clerk {
         page.status.kind = Some(understood.request.kind.clone());
         // Its lock is the one that it was taken with: another run may hold what it would be given today.
         let resource = page.status.resource.get_or_insert_with(|| understood.routed.resource.clone()).clone();
-        let Tries { failures, crashes } = tries(&self.root.join("logs").join(format!("{}.jsonl", page.status.id)));
+        let path = self.root.join("logs").join(format!("{}.jsonl", page.status.id));
+        // An attempt that is lost now has not been counted yet, whatever was written of it.
+        let before = if running { attempt.saturating_sub(1) } else { attempt };
+        let Tries { failures, crashes } = tries(&path, before);
         let order = Box::new(crate::engine::Order { resource, ..order(page, &understood) });
         page.request = Some(understood.request);
         page.routed = Some(understood.routed);
@@ -154,17 +160,22 @@ impl Clerk {
     }
 }
 
-/// Counts in a run's own events how often it began again.
-fn tries(path: &Path) -> Tries {
-    let mut tries = Tries::default();
+/// Counts in a run's own events how the attempts up to `last` ended. Of an attempt that is told twice (a crash came
+/// between the event and the status), the later word counts.
+fn tries(path: &Path, last: u32) -> Tries {
+    let mut ends = BTreeMap::new();
     for entry in read_entries(path).ok().into_iter().flatten() {
-        if let Event::Retrying { why, .. } = entry.event {
-            match why.as_str() {
-                "crashed" => tries.crashes += 1,
-                "dispatcher stopped" => {}
-                _ => tries.failures += 1,
-            }
+        if let Event::Retrying { attempt, why, .. } = entry.event
+            && attempt <= last
+        {
+            ends.insert(attempt, why);
         }
     }
-    tries
+    let count = |wanted: &dyn Fn(&str) -> bool| {
+        u32::try_from(ends.values().filter(|why| wanted(why)).count()).unwrap_or(u32::MAX)
+    };
+    Tries {
+        crashes: count(&|why| why == "crashed"),
+        failures: count(&|why| !["crashed", "dispatcher stopped"].contains(&why)),
+    }
 }

@@ -40,7 +40,6 @@ struct Ears {
     notices: Receiver<Notice>,
     signals: Receiver<Signal>,
     calls: Receiver<Call>,
-    scanned: Receiver<()>,
 }
 
 /// Runs the daemon to its end.
@@ -56,9 +55,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let (to_notices, notices) = bounded(NOTICES);
     let (to_signals, signals) = bounded(8);
     let (to_calls, calls) = bounded(CALLS);
-    // One scan at a time is on its way for the engine, and one for each person who asks.
-    let (to_scanned, scanned) = bounded(CALLS);
-    let ears = Ears { inputs, finished, notices, signals, calls, scanned };
+    let ears = Ears { inputs, finished, notices, signals, calls };
     let _signals = Listener::start(to_signals).map_err(|error| Refused::io("catch signals", &error))?;
 
     let Ground { repo, places, instance, scribe, clock, host, source } = ground;
@@ -126,7 +123,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         takes,
         errands,
         waiting: super::answers::Waiting::default(),
-        scanned: to_scanned,
+        ignored: bounded(1).0,
         in_use: std::collections::BTreeMap::new(),
     };
     let pause = std::fs::read_to_string(state.join(PAUSE)).ok().map(|text| text.trim_end().to_owned());
@@ -190,7 +187,8 @@ struct Daemon {
 impl Daemon {
     fn work(&mut self, found: Vec<Found>, ears: &Ears) -> ExitCode {
         let first = found.into_iter().map(|found| Input::Found(Box::new(found)));
-        for input in first.chain([Input::Tick]) {
+        let disk = Input::Disk { short: self.short_of_disk() };
+        for input in first.chain([disk]) {
             if let Some(code) = self.feed(input) {
                 return code;
             }
@@ -223,12 +221,8 @@ impl Daemon {
                     self.shell.scribe.warn(&problem);
                     None
                 }
-                Notice::ScanDone { .. } => None,
+                Notice::ScanDone { tokens } => (!tokens.is_empty()).then_some(Input::Scanned),
             },
-            recv(ears.scanned) -> done => done.ok().map(|()| {
-                // What the scan offered lies in front of this in another channel: it goes first.
-                Input::Scanned
-            }),
             recv(ears.signals) -> signal => match signal.ok()? {
                 Signal::Terminate => Some(Input::Stop { by: "signal".to_owned() }),
                 Signal::Fetch => Some(Input::FetchNow),

@@ -50,7 +50,8 @@ pub struct Shell {
     pub(super) takes: Sender<Job>,
     pub(super) errands: Sender<Errand>,
     pub(super) waiting: Waiting,
-    pub(super) scanned: Sender<()>,
+    /// The end of a scan is heard as a notice, behind everything that it offered; this says it a second time.
+    pub(super) ignored: Sender<()>,
     /// What running attempts were started from: kept until they end, so that the files stay.
     pub(super) in_use: BTreeMap<RunId, Arc<Library>>,
 }
@@ -64,7 +65,7 @@ impl Shell {
             Effect::Commit(ids) => drop(self.records.send(Job::Commit(ids))),
             Effect::Fetch => drop(self.errands.send(Errand::Fetch)),
             Effect::Push => drop(self.errands.send(Errand::Push)),
-            Effect::Scan => drop(self.inbox.rescan(self.scanned.clone())),
+            Effect::Scan => drop(self.inbox.rescan(self.ignored.clone())),
             Effect::Emit(event) => self.emit(event),
             Effect::Start { id, attempt, waited } => {
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);

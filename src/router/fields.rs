@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::reading::{Reading, child, describe};
+use crate::reading::{Reading, child, describe};
 use crate::yaml::Part;
 
 /// One mapping that is being read.

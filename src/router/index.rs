@@ -12,8 +12,8 @@ use super::route::{
     Container, ContainerEngine, Folder, HandlerSource, Network, OnCrash, Retry, RetryOn, Route, SecretsAs,
 };
 use super::template::Template;
-use crate::config::reading::{Reading, duration, size, variable_name, whole};
 use crate::diagnostic::{Diagnostic, Place};
+use crate::reading::{Reading, duration, size, variable_name, whole};
 use crate::request::Kind;
 use crate::yaml::{self, Limits, Part};
 

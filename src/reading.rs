@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Place};
 use crate::quantity::{show_duration, show_size};
+use crate::text::nearest;
 use crate::yaml::{self, Document, Part};
 
 /// Collects the problems of one document.
@@ -82,18 +83,6 @@ pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
         .map_or_else(|| format!("known here: `{}`", known.join("`, `")), |near| format!("did you mean `{near}`?"))
 }
 
-/// The known word that `word` most likely stands for.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Long text is not a misspelt name, and the distance is quadratic.
-    let most = if word.len() > 80 { 0 } else { (word.chars().count() / 3).max(1) };
-    known
-        .filter(|_| most > 0)
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
 /// A value as a message names it.
 pub(crate) fn describe(value: &Value) -> String {
     match value {
@@ -158,7 +147,7 @@ mod tests {
         {
             assert_eq!(nearest(word, known.into_iter()), expect, "{word}");
         }
-        assert_eq!(suggestion("x", &["a-b", "c"]), "did you mean `c`?");
+        assert_eq!(suggestion("ab", &["a-b", "c"]), "did you mean `a-b`?");
         assert_eq!(suggestion("zzz", &["a-b", "c"]), "known here: `a-b`, `c`");
     }
 

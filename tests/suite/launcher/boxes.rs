@@ -41,14 +41,18 @@ fn check_bomb(text: &str) {
     assert_eq!(marked(&mark), [0; 0]);
 }
 
+/// One after the other: they share the limit of their user.
 #[test]
-fn a_fork_bomb_is_killed_for_sure() {
-    // Every process forks two more and ends: none lives long enough to be hit by its number.
-    check_bomb("bomb() { bomb & bomb & }; bomb; sleep 600");
-}
-
-#[test]
-fn a_fork_bomb_that_leaves_its_group_is_killed_for_sure() {
-    check_bomb("[ -n \"$BOMB\" ] || sleep 0.2; export BOMB=1; setsid $0 & setsid $0 & [ $$ -gt 0 ] && wait");
-    check_bomb("[ -n \"$BOMB\" ] || { export BOMB=1; setsid $0 & setsid $0 & sleep 600; }; setsid $0 & setsid $0 &");
+fn fork_bombs_are_killed_for_sure() {
+    // Every process forks two more and ends: few live long enough to be hit by their number. Slow enough not to run into
+    // the limit, where it would die out by itself.
+    check_bomb("bomb() { sleep 0.05; bomb & bomb & }; bomb; sleep 600");
+    let stage = Stage::new();
+    if !stage.executor.launcher().isolated() {
+        // An ordinary user's supervisor has no means that a bomb of that same user in ever new sessions has not.
+        return;
+    }
+    let leader = "if [ -z \"$BOMB\" ]; then export BOMB=1; setsid $0 & sleep 600; fi; sleep 0.05; ";
+    check_bomb(&format!("{leader} setsid $0 & setsid $0 & wait"));
+    check_bomb(&format!("{leader} setsid $0 & setsid $0 &"));
 }

@@ -3,12 +3,14 @@
 mod args;
 mod ask;
 mod context;
+mod demo;
 mod exit;
 mod failure;
 mod find;
 mod follow;
 mod init;
 mod list;
+mod scratch;
 mod serve;
 mod submit;
 mod validate;
@@ -65,6 +67,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Drain) => ask::drain(&context),
         Some(Verb::Fetch) => ask::fetch(&context),
         Some(Verb::Locks) => ask::locks(&context),
-        Some(Verb::Demo { .. } | Verb::Replay { .. } | Verb::Selftest) => Ok(Exit::BUG),
+        Some(Verb::Demo { keep }) => demo::demo(&context, keep.as_deref()),
+        Some(Verb::Replay { .. } | Verb::Selftest) => Ok(Exit::BUG),
     }
 }

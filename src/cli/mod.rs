@@ -3,12 +3,14 @@
 mod args;
 mod ask;
 mod context;
+mod demo;
 mod exit;
 mod failure;
 mod find;
 mod follow;
 mod init;
 mod list;
+mod scratch;
 mod selftest;
 mod serve;
 mod submit;
@@ -70,6 +72,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Fetch) => ask::fetch(&context),
         Some(Verb::Locks) => ask::locks(&context),
         Some(Verb::Selftest) => selftest::selftest(&context),
-        Some(Verb::Demo { .. } | Verb::Replay { .. }) => Ok(Exit::BUG),
+        Some(Verb::Demo { keep }) => demo::demo(&context, keep.as_deref()),
+        Some(Verb::Replay { .. }) => Ok(Exit::BUG),
     }
 }

@@ -49,6 +49,7 @@ pub fn options(context: &Context, root: &Path) -> Result<Options, Failure> {
         colors: colors && !context.common.plain,
         handlers: handler_folders(),
         watch: true,
+        places: None,
     })
 }
 

@@ -88,6 +88,17 @@ impl Places {
         Ok(Self { state, runtime: runtime_dir(host), lock: lock_dir(config, host), repo_id })
     }
 
+    /// Places of a repository that all lie in one folder of the caller's, apart from those of real daemons.
+    #[must_use]
+    pub fn inside(folder: &Path, repo: &Path) -> Self {
+        Self {
+            repo_id: repo_id(repo),
+            state: Place::new(folder.join("state"), Access::Through),
+            runtime: Place::new(folder.join("run"), Access::Own),
+            lock: Place::new(folder.join("lock"), Access::Open),
+        }
+    }
+
     /// The path of the control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

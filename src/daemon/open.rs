@@ -32,6 +32,8 @@ pub struct Options {
     pub handlers: Vec<PathBuf>,
     /// inotify; scans alone find everything too.
     pub watch: bool,
+    /// Where local state, socket and locks lie; none: found from configuration and environment.
+    pub places: Option<Places>,
 }
 
 /// The daemon could not start, or could not go on.
@@ -126,7 +128,10 @@ impl Ground {
         let clock = Clock::start();
         let repo = open_repo(&options.dir, &options.config)?;
         let root = repo.root().to_owned();
-        let places = find_places(&options.config, &root).map_err(|problem| Refused::new(78, problem))?;
+        let places = match &options.places {
+            Some(places) => places.clone(),
+            None => find_places(&options.config, &root).map_err(|problem| Refused::new(78, problem))?,
+        };
         places.make(nix::unistd::geteuid().as_raw()).map_err(|problem| Refused::new(78, problem))?;
         let host = host_name();
         let holder = Holder {

@@ -1,4 +1,10 @@
 //! The one integration binary: real processes, real files, the real program.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail their test")]
 
+mod checkout;
 mod launcher;
+mod life;
+mod load;
+mod odd;
+mod torture;
+mod world;

@@ -1,0 +1,4 @@
+#!/bin/sh
+. "$(dirname "$0")/lib.sh"
+head -c 400M /dev/zero | tail
+sleep 600

@@ -1,0 +1,5 @@
+#!/bin/sh
+. "$(dirname "$0")/lib.sh"
+sleep "$PARAM_FOR" &
+wait
+finish 0

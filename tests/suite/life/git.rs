@@ -1,0 +1,182 @@
+//! Requests that come and go by git.
+
+use std::fs;
+
+use crate::world::{Daemon, World, ask, eventually, statuses};
+
+#[test]
+fn a_push_comes_back_as_a_result() {
+    let world = World::new("fetch_interval: 500ms\n");
+    let daemon = Daemon::start(&world);
+    let asked = world.push(&[("requests/hello.yml", &ask("ok", "on: web"))]);
+    let ana = world.ana();
+    let mut found = None;
+    eventually("the result is pulled", || {
+        world.git(&ana, &["pull", "-q", "--ff-only", "origin", "main"]);
+        found = statuses(&world, &ana, "HEAD").into_iter().next();
+        found.is_some()
+    });
+    let (id, status) = found.unwrap();
+    for (key, expect) in [
+        ("request", "hello.yml"),
+        ("kind", "ok"),
+        ("resource", "web"),
+        ("status", "succeeded"),
+        ("log", &format!("logs/{id}.log")),
+    ] {
+        assert_eq!(status[key], expect, "{key}");
+    }
+    assert_eq!((status["rc"].as_i64(), status["attempt"].as_i64()), (Some(0), Some(1)));
+    let by = &status["requested_by"];
+    assert_eq!((&by["name"], &by["email"], &by["commit"]), (&"Ana".into(), &"ana@example.org".into(), &asked.into()));
+    assert_eq!((&status["handler"]["file"], &status["handler"]["dirty"]), (&"ok.sh".into(), &false.into()));
+    assert!(!ana.join("requests/hello.yml").exists(), "the request is gone");
+    assert_eq!(fs::read_to_string(ana.join(format!("processed/{id}/request.yml"))).unwrap(), ask("ok", "on: web"));
+    assert!(fs::read_to_string(ana.join(format!("logs/{id}.log"))).unwrap().contains("hello from ok\n"));
+    let events = fs::read_to_string(ana.join(format!("logs/{id}.jsonl"))).unwrap();
+    assert!(events.lines().last().unwrap().contains("\"run.finished\""), "{events}");
+    let message = world.git(&ana, &["log", "-1", "--format=%an <%ae>%n%s%n%b"]);
+    let mut lines = message.lines();
+    assert!(lines.next().unwrap().starts_with("dispatcher <dispatcher@"), "{message}");
+    assert_eq!(lines.next().unwrap(), format!("executor: {id} rc=0"));
+    for part in ["ok", "web", "succeeded", "hello.yml"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let changed = world.git(&ana, &["show", "--format=", "--name-status", "HEAD"]);
+    let mut changed: Vec<&str> = changed.lines().collect();
+    changed.sort_unstable();
+    let mut expect = vec![
+        format!("A\tlogs/{id}.jsonl"),
+        format!("A\tlogs/{id}.log"),
+        format!("A\tprocessed/{id}/status.json"),
+        format!("R100\trequests/hello.yml\tprocessed/{id}/request.yml"),
+    ];
+    expect.sort_unstable();
+    assert_eq!(changed, expect);
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn a_dropped_file_needs_no_git() {
+    let world = World::new("");
+    let daemon = Daemon::start(&world);
+    world.drop_in("local.yml", &ask("ok", "on: web"));
+    let status = world.outcome("local.yml");
+    assert_eq!(status["status"], "succeeded");
+    let by = &status["requested_by"];
+    assert!(by["name"].is_string() && by["email"].is_null() && by["commit"].is_null(), "{by}");
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn a_request_withdrawn_before_it_starts_is_cancelled() {
+    let world = World::new("workers: 1\n");
+    let gate = world.gate("a");
+    world.push(&[("requests/1.yml", &ask("gate", "on: web, gate: a"))]);
+    let daemon = Daemon::start(&world);
+    let open = gate.reached();
+    world.push(&[("requests/2.yml", &ask("ok", "on: web")), ("requests/3.yml", &ask("ok", "on: db"))]);
+    world.ops_do(&["fetch"]).expect(0);
+    world.until("3.yml", "queued");
+    let ana = world.ana();
+    world.git(&ana, &["rm", "-q", "requests/1.yml", "requests/2.yml"]);
+    let commit = world.push(&[]);
+    world.ops_do(&["fetch"]).expect(0);
+    let status = world.outcome("2.yml");
+    assert_eq!((&status["status"], &status["rc"]), (&"cancelled".into(), &130.into()));
+    let reason = status["reason"].as_str().unwrap();
+    assert!(reason.starts_with("withdrawn in ") && reason.contains(&commit[..7]) && reason.ends_with(" by Ana"), "{reason}");
+    drop(open);
+    assert_eq!(world.outcome("1.yml")["status"], "succeeded", "it had started");
+    assert_eq!(world.outcome("3.yml")["status"], "succeeded");
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn the_same_id_is_run_once() {
+    let world = World::new("");
+    let id = "0197e0c2-8f7a-7b3c-9d1e-5a6b7c8d9e0f";
+    let text = format!("kind: ok\nid: {id}\nparams: {{on: web}}\n");
+    let other = format!("kind: ok\nid: {id}\nparams: {{on: db}}\n");
+    let daemon = Daemon::start(&world);
+    world.drop_in("first.yml", &text);
+    assert_eq!(world.outcome("first.yml")["id"], id);
+    world.drop_in("second.yml", &text);
+    let second = world.outcome("second.yml");
+    assert_eq!((&second["status"], &second["rc"]), (&"duplicate".into(), &0.into()));
+    assert!(second["reason"].as_str().unwrap().contains(id) && second["id"] != id, "{second}");
+    world.drop_in("third.yml", &other);
+    let third = world.outcome("third.yml");
+    assert_eq!((&third["status"], &third["rc"]), (&"rejected".into(), &65.into()));
+    assert!(third["id"] != id && third["error"]["message"].as_str().unwrap().contains(id), "{third}");
+    assert_eq!(world.lines("web").len(), 2, "{:?}", world.lines("web"));
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn the_same_bytes_pushed_again_are_a_new_request() {
+    let world = World::new("");
+    for n in 1..=2 {
+        world.push(&[("requests/a.yml", &ask("ok", "on: web"))]);
+        world.ops_do(&["--once", "--no-tui"]).expect(0);
+        assert_eq!(world.outcomes("a.yml").len(), n);
+    }
+    world.sound();
+}
+
+#[test]
+fn once_says_whether_all_is_published() {
+    let world = World::new("push_retries: 1\n");
+    world.push(&[("requests/a.yml", &ask("code", "on: web, code: 3"))]);
+    let hook = world.remote().join("hooks/pre-receive");
+    fs::write(&hook, "#!/bin/sh\necho 'not today'\nexit 1\n").unwrap();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&hook).unwrap().permissions(), 0o755);
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let said = world.ops_do(&["--once", "--no-tui"]).expect(75);
+    assert!(format!("{}{}", said.out, said.err).contains("not today"), "{said:?}");
+    let status = world.outcome("a.yml");
+    assert_eq!((&status["status"], &status["rc"]), (&"failed".into(), &3.into()), "recorded all the same");
+    fs::remove_file(hook).unwrap();
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    world.sound();
+}
+
+#[test]
+fn a_repository_without_a_remote_keeps_its_results() {
+    let world = World::new("");
+    world.git(&world.ops(), &["remote", "remove", "origin"]);
+    world.drop_in("a.yml", &ask("ok", "on: web"));
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert_eq!(world.outcome("a.yml")["status"], "succeeded");
+}
+
+#[test]
+fn two_dispatchers_on_two_clones_keep_both_results() {
+    let world = World::new("");
+    let other = world.path().join("ops2");
+    world.git(world.path(), &["clone", "-q", "remote.git", "ops2"]);
+    world.push(&[("requests/a.yml", &ask("ok", "on: web"))]);
+    let gate = world.gate("g");
+    world.push(&[("requests/b.yml", &ask("gate", "on: db, gate: g"))]);
+    let daemon = Daemon::start(&world);
+    let open = gate.reached();
+    world.outcome("a.yml");
+    let child = world.background(&other, &["--once", "--no-tui"]);
+    drop(open);
+    world.outcome("b.yml");
+    drop(gate.reached());
+    child.wait_with_output().unwrap();
+    world.ops_do(&["fetch"]).expect(0);
+    eventually("both results are there", || {
+        world.ops_do(&["fetch"]);
+        world.outcomes("b.yml").len() == 2
+    });
+    world.ops_do(&["fetch"]).expect(0);
+    let status = world.ops_do(&["status", "--json"]).expect(0).json();
+    assert!(status["degraded"]["second_dispatcher"].is_string(), "{status}");
+    daemon.stop();
+}

@@ -1,0 +1,7 @@
+//! The life of a request from a person's `git push` to their `git pull`, and everything that people do meanwhile.
+
+mod git;
+mod queue;
+mod signals;
+mod table;
+mod verbs;

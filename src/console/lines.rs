@@ -100,6 +100,8 @@ fn of_run(event: &Event) -> Option<Said> {
             let text = format!("{} by {}{}", run_name(run), foreign(by), because(reason));
             Said::new("-", "cancelling", Color::Yellow, text)
         }
+        // People have been told already when it was not let in.
+        Event::Finished { status: State::Rejected | State::Duplicate | State::Expired, .. } => return None,
         Event::Finished { run, status, rc, signal, attempt, duration_ms, reason } => {
             let mut facts = vec![format!("rc {rc}")];
             facts.extend(signal.map(|signal| format!("signal {signal}")));

@@ -33,7 +33,7 @@ impl Scribe {
 
     /// It is final now.
     pub fn announce(&self, entry: Entry) {
-        let entry = self.journal.announce(entry);
+        let entry = self.journal.announce(self.clock.wall(), entry);
         self.show(&entry);
     }
 

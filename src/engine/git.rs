@@ -2,6 +2,7 @@
 //! the remote moved is repeated at once after a fetch; any other failure backs off, is given up, and is tried again with
 //! the next result or fetch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::backoff;
@@ -40,8 +41,8 @@ pub(super) struct Git {
     published: u64,
     /// The newest commit of ours that was heard of.
     tip: String,
-    /// Results that the remote lacks.
-    unpushed: usize,
+    /// How many results the remote lacks, by the value of `made` that they came with.
+    unpushed: BTreeMap<u64, usize>,
     push: Push,
     failures: u32,
     moved: u32,
@@ -67,8 +68,8 @@ impl Git {
         self.looked
     }
 
-    pub(super) const fn unpushed(&self) -> usize {
-        self.unpushed
+    pub(super) fn unpushed(&self) -> usize {
+        self.unpushed.values().sum()
     }
 
     pub(super) const fn committing(&self) -> bool {
@@ -149,12 +150,13 @@ impl Engine {
                 }
                 self.git.made += 1;
                 self.git.tip.clone_from(&commit);
-                self.git.unpushed += ids.len();
+                self.git.unpushed.insert(self.git.made, ids.len());
                 if self.git.push == Push::GaveUp {
                     self.try_once_more(now);
                 }
-                out.push(Effect::Emit(Event::Committed { commit: commit.clone(), runs: ids.clone() }));
+                let event = Event::Committed { commit: commit.clone(), runs: ids.clone() };
                 out.push(Effect::Announce { ids, commit });
+                out.push(Effect::Emit(event));
             }
             CommitReport::Failed { message, .. } => {
                 let most = Duration::from_secs(60);
@@ -267,10 +269,8 @@ impl Engine {
     fn published(&mut self, upto: u64, commit: String, attempts: u32, out: &mut Vec<Effect>) {
         (self.git.failures, self.git.moved) = (0, 0);
         self.git.published = self.git.published.max(upto);
-        let runs = self.git.unpushed;
-        if !self.git.behind() {
-            self.git.unpushed = 0;
-        }
+        let later = self.git.unpushed.split_off(&(upto + 1));
+        let runs = std::mem::replace(&mut self.git.unpushed, later).values().sum();
         self.trouble(Trouble::Push, None, out);
         out.push(Effect::Emit(Event::Pushed { commit, runs, attempts }));
     }
@@ -348,7 +348,7 @@ impl Engine {
             message: message.clone(),
             attempt: self.git.failures,
             retry_ms: (!over).then(|| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
-            unpushed: self.git.unpushed,
+            unpushed: self.git.unpushed(),
         }));
         if over {
             self.trouble(Trouble::Push, Some(message), out);

@@ -73,10 +73,10 @@ impl Journal {
     }
 
     /// Writes to `events.jsonl` what [`write_run_final`](Self::write_run_final) has put into the run's own file: to be
-    /// called after the commit. The time stays, `seq` is given out anew.
-    pub fn announce(&self, entry: Entry) -> Entry {
+    /// called after the commit, at `ts`. `seq` is given out anew.
+    pub fn announce(&self, ts: Time, entry: Entry) -> Entry {
         let mut inner = self.lock();
-        let entry = inner.number(entry.ts, entry.event);
+        let entry = inner.number(ts, entry.event);
         inner.append(&line_of(&entry));
         entry
     }
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(seqs(&own), [2, 3]);
         assert_eq!(seqs(&stream), [1, 2], "not final yet");
         journal.write(now(), Event::Committed { commit: "c".into(), runs: vec![id(1)] });
-        assert_eq!(journal.announce(entry).seq, 4);
+        assert_eq!(journal.announce(Time::from_millis(0), entry).seq, 4);
         assert_eq!(seqs(&stream), [1, 2, 3, 4]);
         assert_eq!(seqs(&own), [2, 3]);
         assert_eq!(fs::read_to_string(logs.path().join(".gitignore")).unwrap(), IGNORE);

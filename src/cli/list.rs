@@ -1,23 +1,17 @@
 //! `list` and `show`: runs from the files of the checkout, with or without a daemon.
 
 use std::fs;
-use std::time::SystemTime;
 
 use crate::cli::args::List;
 use crate::cli::context::Context;
 use crate::cli::find::{Shelf, ago, bad};
 use crate::cli::{Exit, Failure};
+use crate::daemon::wall;
 use crate::diagnostic::Diagnostic;
 use crate::quantity::{round_duration, show_size};
 use crate::status::{State, Status};
 use crate::text;
 use crate::time::Time;
-
-/// The wall clock, for `2m ago`.
-pub fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
 
 /// `list`.
 ///
@@ -38,7 +32,7 @@ pub fn list(context: &Context, args: &List) -> Result<Exit, Failure> {
         context.print("no runs\n")?;
         return Ok(Exit::DONE);
     }
-    let now = now();
+    let now = wall();
     let rows = shown.iter().map(|status| row(context, status, now)).collect();
     context.print(&table(context, &["ID", "KIND", "RESOURCE", "STATUS", "WHEN", "TOOK", "REASON"], rows))?;
     if shown.len() < all.len() {

@@ -274,7 +274,7 @@ fn probe(config: &Config, folder: &Path, locks: &Path) -> Result<(Finished, Stri
     };
     let executor = Executor::start(1, setup, Arc::<Heard>::clone(&heard), tell)
         .map_err(|error| Diagnostic::new("E0603", error.to_string()))?;
-    let now = crate::cli::list::now();
+    let now = daemon::wall();
     let name = |text: &str| text.to_owned();
     let plan = Plan {
         id: RunId::new(now, std::array::from_fn(|_| fastrand::u8(..))),

@@ -119,7 +119,7 @@ fn no_file(path: &Path, error: &std::io::Error) -> Failure {
 /// A name that sorts by time and that nobody else has.
 fn fresh_name(stem: &str) -> String {
     let stem: String = stem.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
-    let millis = crate::cli::list::now().as_millis();
+    let millis = daemon::wall().as_millis();
     format!("{}-{millis}-{:04x}.yml", stem.trim_start_matches('.'), fastrand::u16(..))
 }
 

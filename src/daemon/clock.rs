@@ -27,7 +27,13 @@ impl Clock {
     /// The wall clock.
     #[must_use]
     pub fn wall(&self) -> Time {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        wall()
     }
+}
+
+/// The wall clock, also for those who have no monotonic one.
+#[must_use]
+pub fn wall() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -22,7 +22,7 @@ mod scribe;
 mod shell;
 mod sink;
 
-pub use clock::Clock;
+pub use clock::{Clock, wall};
 pub use intake::{Understood, understand};
 pub use library::{Library, LibraryError, Source};
 pub use open::{Options, Refused, find_places, git_settings, host_name, open_repo};

@@ -10,6 +10,7 @@ mod find;
 mod follow;
 mod init;
 mod list;
+mod replay;
 mod scratch;
 mod serve;
 mod submit;
@@ -68,6 +69,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Fetch) => ask::fetch(&context),
         Some(Verb::Locks) => ask::locks(&context),
         Some(Verb::Demo { keep }) => demo::demo(&context, keep.as_deref()),
-        Some(Verb::Replay { .. } | Verb::Selftest) => Ok(Exit::BUG),
+        Some(Verb::Replay { cases, bless }) => replay::replay(&context, &cases, bless),
+        Some(Verb::Selftest) => Ok(Exit::BUG),
     }
 }

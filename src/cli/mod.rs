@@ -10,6 +10,7 @@ mod find;
 mod follow;
 mod init;
 mod list;
+mod replay;
 mod scratch;
 mod selftest;
 mod serve;
@@ -73,6 +74,6 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Locks) => ask::locks(&context),
         Some(Verb::Selftest) => selftest::selftest(&context),
         Some(Verb::Demo { keep }) => demo::demo(&context, keep.as_deref()),
-        Some(Verb::Replay { .. }) => Ok(Exit::BUG),
+        Some(Verb::Replay { cases, bless }) => replay::replay(&context, &cases, bless),
     }
 }

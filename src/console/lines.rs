@@ -101,7 +101,7 @@ fn of_run(event: &Event) -> Option<Said> {
             Said::new("-", "cancelling", Color::Yellow, text)
         }
         // People have been told already when it was not let in.
-        Event::Finished { status: State::Rejected | State::Duplicate | State::Expired, .. } => return None,
+        Event::Finished { status: State::Rejected | State::Duplicate | State::Expired, .. } => None,
         Event::Finished { run, status, rc, signal, attempt, duration_ms, reason } => {
             let mut facts = vec![format!("rc {rc}")];
             facts.extend(signal.map(|signal| format!("signal {signal}")));

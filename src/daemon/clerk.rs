@@ -1,6 +1,7 @@
 //! The thread that owns the repository and the folders of runs: takes, commits, brings the branch up to date. Its jobs
 //! come one after the other, so that no taking falls between a commit and the index; recording goes before taking.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,6 +19,7 @@ use crate::daemon::scribe::Scribe;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
+use crate::inbox;
 use crate::repo::{
     Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord, TakenPath,
 };
@@ -36,8 +38,8 @@ const IDLE: Duration = Duration::from_secs(3_600);
 
 /// Work for the clerk.
 pub enum Job {
-    /// Look at a file in the inbox.
-    Take(OsString),
+    /// Look at a file in the inbox; `true` where it has stood still long enough to be complete whatever it holds.
+    Take(OsString, bool),
     /// Record these.
     Commit(Vec<RunId>),
     /// The remote was asked: follow it.
@@ -68,6 +70,8 @@ pub struct Clerk {
     pub(super) to_engine: Sender<Input>,
     /// A commit is in the branch and not yet in the index, which somebody else had locked.
     pub(super) index_lags: bool,
+    /// Requests in HEAD that the engine has been told of.
+    pub(super) named: BTreeMap<OsString, Oid>,
 }
 
 impl Clerk {
@@ -84,41 +88,54 @@ impl Clerk {
                 }
             };
             let Ok(job) = job else { return };
-            if let Some(input) = self.perform(job)
-                && self.to_engine.send(input).is_err()
-            {
-                return;
+            for input in self.perform(job) {
+                if self.to_engine.send(input).is_err() {
+                    return;
+                }
             }
         }
     }
 
-    fn perform(&mut self, job: Job) -> Option<Input> {
+    fn perform(&mut self, job: Job) -> Vec<Input> {
         match job {
-            Job::Take(name) => {
+            Job::Take(name, still) => {
                 self.reload();
-                let report = self.take(&name);
-                Some(Input::Took(name, report))
+                let report = self.take(&name, still);
+                vec![Input::Took(name, report)]
             }
-            Job::Commit(ids) => Some(Input::Committed(self.commit(ids))),
+            Job::Commit(ids) => vec![Input::Committed(self.commit(ids))],
             Job::Integrate(fetched) => {
                 let report = self.integrate(fetched);
                 self.reload();
-                Some(Input::Fetched(report))
+                let inputs = [Input::Fetched(report), Input::Arrived(self.committed_requests())];
+                inputs.into_iter().filter(|input| *input != Input::Arrived(Vec::new())).collect()
             }
             Job::Reload => {
                 self.reload();
-                None
+                Vec::new()
             }
             Job::Decide(side, reply) => {
                 let _ = reply.send(self.decide(side));
-                Some(Input::FetchNow)
+                vec![Input::FetchNow]
             }
             Job::Recorded(id, reply) => {
                 let bytes = self.repo.status_of(id).ok().flatten();
                 let _ = reply.send(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
-                None
+                Vec::new()
             }
         }
+    }
+
+    /// Requests that HEAD holds and that were not named before. They need not stand still first: whether a file is
+    /// complete is seen by its bytes, which must be HEAD's.
+    fn committed_requests(&mut self) -> Vec<OsString> {
+        let files = self.repo.tip().ok().flatten().and_then(|tip| self.repo.read_folder(tip, "requests").ok());
+        let requests = files.into_iter().flatten().filter(|file| !file.symlink && inbox::is_request(&file.path));
+        let now: BTreeMap<OsString, Oid> = requests.map(|file| (OsString::from_vec(file.path), file.oid)).collect();
+        let new = now.iter().filter(|(name, oid)| self.named.get(*name) != Some(oid));
+        let new = new.map(|(name, _)| name.clone()).collect();
+        self.named = now;
+        new
     }
 
     /// The handlers and schemas in force.

@@ -81,25 +81,30 @@ pub fn rejected(rejection: Rejection) -> Verdict {
 }
 
 impl Clerk {
-    /// Looks at `requests/<name>` and takes it where it is due.
-    pub(super) fn take(&mut self, name: &OsStr) -> TakeReport {
+    /// Looks at `requests/<name>` and takes it where it is due. One that has not stood `still` is taken only where its
+    /// bytes are HEAD's; the inbox names it again otherwise.
+    pub(super) fn take(&mut self, name: &OsStr, still: bool) -> TakeReport {
         let peeked = match self.runs.peek(name) {
             Ok(peeked) => peeked,
             // It is offered again once it stands still.
             Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(RunsError::Odd(..)) if !still => return TakeReport::Nothing,
             Err(RunsError::Odd(_, odd)) => return self.take_odd(name, odd),
             Err(error) => return TakeReport::Failed(error.to_string()),
         };
-        self.take_bytes(name, &peeked.bytes, &peeked.stamp).unwrap_or_else(TakeReport::Failed)
+        self.take_bytes(name, &peeked.bytes, &peeked.stamp, still).unwrap_or_else(TakeReport::Failed)
     }
 
-    fn take_bytes(&mut self, name: &OsStr, bytes: &[u8], stamp: &Stamp) -> Result<TakeReport, String> {
+    fn take_bytes(&mut self, name: &OsStr, bytes: &[u8], stamp: &Stamp, still: bool) -> Result<TakeReport, String> {
         let shown = text::bytes(name.as_bytes());
         let file = format!("requests/{shown}");
         let path = path_of(name);
         let text = |error: crate::repo::RepoError| error.to_string();
         let taken = TakenRequest::of(path.as_slice(), bytes).map_err(text)?;
         let tracked = self.repo.holds(&path, bytes).map_err(text)?;
+        if !still && !tracked {
+            return Ok(TakeReport::Nothing);
+        }
         if let Some(twin) = Some(&taken).filter(|_| tracked).and_then(|taken| self.book.same_request(name, taken)) {
             // The checkout gave back what was taken from it.
             self.runs.put_back(name, twin).map_err(|error| error.to_string())?;

@@ -16,7 +16,7 @@ use crate::daemon::courier::{self, ERRANDS};
 use crate::daemon::open::{Ground, Options, Refused, open_repo, shelf};
 use crate::daemon::shell::{NoStart, PAUSE, Shell};
 use crate::daemon::sink::Recorder;
-use crate::engine::{self, Engine, ExitCode, Found, Input};
+use crate::engine::{self, Engine, ExitCode, Found, Input, TakeReport};
 use crate::event::Event;
 use crate::executor::{self, Executor, Finished};
 use crate::inbox::{self, Inbox, Notice};
@@ -84,6 +84,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         signature,
         to_engine: to_engine.clone(),
         index_lags: true,
+        named: std::collections::BTreeMap::new(),
     };
     scribe.emit(Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -125,6 +126,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         waiting: super::answers::Waiting::default(),
         ignored: bounded(1).0,
         in_use: std::collections::BTreeMap::new(),
+        still: std::collections::BTreeSet::new(),
     };
     let pause = std::fs::read_to_string(state.join(PAUSE)).ok().map(|text| text.trim_end().to_owned());
     let engine = Engine::new(engine_settings(options), pause);
@@ -216,7 +218,10 @@ impl Daemon {
             recv(ears.inputs) -> input => input.ok(),
             recv(ears.finished) -> finished => finished.ok().map(|finished| self.finished(finished)),
             recv(ears.notices) -> notice => match notice.ok()? {
-                Notice::Candidate { name, .. } => Some(Input::Arrived(name)),
+                Notice::Candidate { name, .. } => {
+                    self.shell.still.insert(name.clone());
+                    Some(Input::Arrived(vec![name]))
+                }
                 Notice::Warn(problem) => {
                     self.shell.scribe.warn(&problem);
                     None
@@ -247,6 +252,11 @@ impl Daemon {
     fn feed(&mut self, input: Input) -> Option<ExitCode> {
         let fetched = matches!(input, Input::Fetched(_));
         let looked = fetched || input == Input::Scanned;
+        if let Input::Took(name, TakeReport::Accepted { .. } | TakeReport::Settled { .. } | TakeReport::Nothing) =
+            &input
+        {
+            self.shell.still.remove(name);
+        }
         let mut inputs = std::collections::VecDeque::from([input]);
         let mut code = None;
         while let Some(input) = inputs.pop_front() {

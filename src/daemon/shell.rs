@@ -1,6 +1,7 @@
 //! Performs what the engine wants, in its order. Decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -54,6 +55,8 @@ pub struct Shell {
     pub(super) ignored: Sender<()>,
     /// What running attempts were started from: kept until they end, so that the files stay.
     pub(super) in_use: BTreeMap<RunId, Arc<Library>>,
+    /// Files that the inbox has seen standing still, for as long as they lie there.
+    pub(super) still: BTreeSet<OsString>,
 }
 
 impl Shell {
@@ -61,7 +64,10 @@ impl Shell {
     pub fn perform(&mut self, effect: Effect) -> Result<Option<ExitCode>, (RunId, u32, NoStart)> {
         match effect {
             // The queues have room for all that the engine asks at a time; a closed one means that the end has come.
-            Effect::Take(name) => drop(self.takes.send(Job::Take(name))),
+            Effect::Take(name) => {
+                let still = self.still.contains(&name);
+                drop(self.takes.send(Job::Take(name, still)));
+            }
             Effect::Commit(ids) => drop(self.records.send(Job::Commit(ids))),
             Effect::Fetch => drop(self.errands.send(Errand::Fetch)),
             Effect::Push => drop(self.errands.send(Errand::Push)),

@@ -165,9 +165,11 @@ impl Engine {
             return out;
         }
         match input {
-            Input::Arrived(name) => {
-                self.scheduled.remove(&name);
-                self.inbox.insert(name, now.mono);
+            Input::Arrived(names) => {
+                for name in names {
+                    self.scheduled.remove(&name);
+                    self.inbox.insert(name, now.mono);
+                }
             }
             Input::Took(name, report) => self.took(now, name, report, &mut out),
             Input::Found(found) => self.found(now, *found, &mut out),
@@ -209,7 +211,7 @@ impl Engine {
             .chain(ages)
             .chain(retakes)
             .chain(self.locks.next_look(now.mono))
-            .chain(self.git.wake(self.working()));
+            .chain(self.git.wake(self.working(), !self.finals.is_empty()));
         let mono = mono.chain(self.mode.wake()).min().map(|at| at.saturating_sub(now.mono));
         let expiries = self.runs.values().filter(|run| run.attempt == 0).filter_map(|run| run.order.expires_at);
         let wall = expiries.chain(self.scheduled.values().copied()).min();

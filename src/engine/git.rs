@@ -22,6 +22,12 @@ const MOVED_OFTEN: u32 = 64;
 /// After a commit that failed.
 const COMMIT_AGAIN: Duration = Duration::from_secs(2);
 
+/// While other runs are under way, results gather for so long after a commit, so that they share the next one: a commit
+/// costs as much as several runs. In quiet times nothing waits.
+const GATHER: Duration = Duration::from_millis(50);
+/// The same for pushes, which cost more and which nobody here waits for.
+const GATHER_PUSH: Duration = Duration::from_millis(200);
+
 /// How git stands.
 #[derive(Debug, Default)]
 pub(super) struct Git {
@@ -44,6 +50,7 @@ pub(super) struct Git {
     /// How many results the remote lacks, by the value of `made` that they came with.
     unpushed: BTreeMap<u64, usize>,
     push: Push,
+    push_after: Duration,
     failures: u32,
     moved: u32,
 }
@@ -81,13 +88,14 @@ impl Git {
     }
 
     /// `working`: false while the dispatcher stops, and so asks the remote no more of its own accord.
-    pub(super) fn wake(&self, working: bool) -> Option<Duration> {
+    pub(super) fn wake(&self, working: bool, results: bool) -> Option<Duration> {
         let fetch = (working && self.looked && self.has_remote() && !self.fetching).then_some(self.next_fetch);
         let push = match self.push {
             Push::Waiting(until) if !self.fetching => Some(until),
+            Push::Idle if self.behind() && self.looked => Some(self.push_after),
             _ => None,
         };
-        let commit = (self.commit_failures > 0 && !self.committing).then_some(self.commit_after);
+        let commit = (results && !self.committing).then_some(self.commit_after);
         [fetch, push, commit].into_iter().flatten().min()
     }
 
@@ -131,7 +139,8 @@ impl Git {
 
 impl Engine {
     pub(super) fn commit_due(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.git.committing || self.finals.is_empty() || now.mono < self.git.commit_after {
+        let waits = self.git.commit_failures > 0 || self.busy();
+        if self.git.committing || self.finals.is_empty() || (waits && now.mono < self.git.commit_after) {
             return;
         }
         self.git.committing = true;
@@ -143,7 +152,7 @@ impl Engine {
         match report {
             CommitReport::Done { ids, commit } => {
                 self.git.commit_failures = 0;
-                self.git.commit_after = Duration::ZERO;
+                self.git.commit_after = now.mono + GATHER;
                 self.trouble(Trouble::Commit, None, out);
                 for id in &ids {
                     self.finals.remove(id);
@@ -304,6 +313,7 @@ impl Engine {
             return;
         }
         match self.git.push {
+            Push::Idle if self.busy() && now.mono < self.git.push_after => {}
             Push::Idle => {
                 self.git.push = Push::Flying(self.git.made);
                 out.push(Effect::Push);
@@ -317,7 +327,13 @@ impl Engine {
         }
     }
 
+    /// Other runs are under way, whose results will want to be recorded too.
+    fn busy(&self) -> bool {
+        self.running() > 0 || !self.taking.is_empty()
+    }
+
     pub(super) fn pushed(&mut self, now: Now, report: PushReport, out: &mut Vec<Effect>) {
+        self.git.push_after = now.mono + GATHER_PUSH;
         let Push::Flying(upto) = std::mem::replace(&mut self.git.push, Push::Idle) else { return };
         match report {
             PushReport::NoRemote => self.git.remote = Some(false),

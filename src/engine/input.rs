@@ -21,8 +21,8 @@ pub struct Now {
 /// Something came in.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// A file lies in the inbox, complete.
-    Arrived(OsString),
+    /// Files lie in the inbox, complete.
+    Arrived(Vec<OsString>),
     /// What became of an `Effect::Take`.
     Took(OsString, TakeReport),
     /// A run that an earlier life left behind.

@@ -163,6 +163,12 @@ pub(crate) fn is_silent(name: &[u8]) -> bool {
         || [&b"~"[..], b".tmp", b".part", b".swp"].iter().any(|end| name.ends_with(end))
 }
 
+/// True for a name that a request may have.
+#[must_use]
+pub fn is_request(name: &[u8]) -> bool {
+    !is_silent(name) && !name.contains(&b'/') && (name.ends_with(b".yml") || name.ends_with(b".yaml"))
+}
+
 fn judge(name: &[u8], meta: &Metadata, is_submodule: impl FnOnce() -> bool) -> Verdict {
     let kind = meta.file_type();
     if kind.is_dir() {
@@ -176,7 +182,7 @@ fn judge(name: &[u8], meta: &Metadata, is_submodule: impl FnOnce() -> bool) -> V
     if let Some((_, what)) = special.iter().find(|(is, _)| *is) {
         return Verdict::Leave(Ignored::Special(what));
     }
-    if !name.ends_with(b".yml") && !name.ends_with(b".yaml") {
+    if !is_request(name) {
         return Verdict::Leave(Ignored::OtherName);
     }
     Verdict::Candidate(if kind.is_symlink() {

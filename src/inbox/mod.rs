@@ -17,5 +17,5 @@ mod tests;
 mod watch;
 mod watcher;
 
-pub use judge::{MAX_REQUEST, Odd, Stamp};
+pub use judge::{MAX_REQUEST, Odd, Stamp, is_request};
 pub use watch::{Inbox, Notice, Settings, StartError};

@@ -195,14 +195,14 @@ impl<C: Core> World<C> {
         }
         if self.life.is_some() && self.rng.u32(..5) > 0 {
             let delay = self.millis(250);
-            self.at(self.t + delay, Happening::Deliver(self.lives, Box::new(Input::Arrived(name))));
+            self.at(self.t + delay, Happening::Deliver(self.lives, Box::new(Input::Arrived(vec![name]))));
         }
     }
 
     pub fn scan(&mut self) -> Done {
         let names: Vec<OsString> = self.disk.inbox.keys().cloned().collect();
         for name in names {
-            self.deliver(Input::Arrived(name));
+            self.deliver(Input::Arrived(vec![name]));
         }
         self.deliver(Input::Scanned);
         Ok(())

@@ -13,7 +13,7 @@ fn a_quiet_life() {
         settings(),
         vec![
             (1, Input::Scanned, ""),
-            (5, Input::Arrived("a".into()), "take a"),
+            (5, Input::Arrived(vec!["a".into()]), "take a"),
             (6, took(order('a')), "start a1"),
             (9, ended('a', 1, exit(0)), "a=succeeded 0; commit a"),
             (12, committed("a"), "announce a; push"),
@@ -207,7 +207,7 @@ fn a_scheduled_request_is_looked_at_in_time() {
     let engine = check(
         settings(),
         vec![
-            (0, Input::Arrived("a".into()), "take a"),
+            (0, Input::Arrived(vec!["a".into()]), "take a"),
             (0, Input::Took("a".into(), TakeReport::Scheduled { until }), ""),
         ],
     );

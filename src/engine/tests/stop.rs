@@ -16,7 +16,7 @@ fn stop_waits_then_insists() {
             (0, took(fail.clone()), "start b1"),
             (0, took(order('c')), ""),
             (10, stop(), ""),
-            (20, Input::Arrived("d".into()), ""),
+            (20, Input::Arrived(vec!["d".into()]), ""),
             (60_009, Input::Tick, ""),
             (60_010, Input::Tick, "term a; term b"),
             (60_011, ended('a', 1, killed()), "again in 0 (dispatcher stopped); queued a1"),
@@ -65,7 +65,7 @@ fn a_pause_holds_what_is_new() {
             (0, took(order('a')), "start a1"),
             (0, took(order('b')), ""),
             (1, Input::Pause { by: "ana".into(), reason: Some("storm".into()) }, "keep pause"),
-            (2, Input::Arrived("c".into()), ""),
+            (2, Input::Arrived(vec!["c".into()]), ""),
             (3, ended('a', 1, exit(0)), "a=succeeded 0; commit a"),
             (4, committed("a"), "announce a"),
             (5, Input::Resume { by: "ana".into() }, "keep none; take c; start b1"),
@@ -75,7 +75,11 @@ fn a_pause_holds_what_is_new() {
     let kept = Engine::new(Settings { once: true, ..settings() }, Some("by ana: storm".into()));
     check_from(
         kept,
-        vec![(0, Input::Arrived("a".into()), "fetch"), (1, fetched(false), "scan"), (2, Input::Scanned, "exit 75")],
+        vec![
+            (0, Input::Arrived(vec!["a".into()]), "fetch"),
+            (1, fetched(false), "scan"),
+            (2, Input::Scanned, "exit 75"),
+        ],
     );
 }
 
@@ -86,7 +90,7 @@ fn once_ends_when_all_is_published() {
     check_remote(
         once(),
         vec![
-            (1, Input::Arrived("a".into()), "take a"),
+            (1, Input::Arrived(vec!["a".into()]), "take a"),
             (1, Input::Scanned, ""),
             (2, took(retried), "start a1"),
             (3, ended('a', 1, exit(75)), "again in 1000 (exit 75); queued a1"),
@@ -101,7 +105,7 @@ fn once_ends_when_all_is_published() {
     check_remote(
         once(),
         vec![
-            (1, Input::Arrived("a".into()), "take a"),
+            (1, Input::Arrived(vec!["a".into()]), "take a"),
             (1, Input::Scanned, ""),
             (2, Input::Took(OsString::from("a"), TakeReport::Scheduled { until }), "exit 0"),
         ],

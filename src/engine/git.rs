@@ -66,7 +66,8 @@ impl Git {
     }
 
     pub(super) const fn unpushed(&self) -> usize {
-        self.unpushed
+        // Without a remote nothing is owed to anybody.
+        if matches!(self.remote, Some(false)) { 0 } else { self.unpushed }
     }
 
     pub(super) const fn committing(&self) -> bool {

@@ -25,6 +25,9 @@ pub use texts::{Header, header, verdict};
 /// Lines that wait for the terminal: some screens full. More would only be old news.
 const WAITING_LINES: usize = 1_024;
 
+/// Where the glyph stands in a line: behind the clock and two spaces.
+const GLYPH_AT: usize = "00:00:00.000  ".len();
+
 /// How long the end of the daemon waits for a terminal that takes nothing.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -46,6 +49,8 @@ pub struct Colours {
     pub log: bool,
     /// On the terminal.
     pub terminal: bool,
+    /// Nothing beyond ASCII in the dispatcher's own words on the terminal; goes with no colours there.
+    pub plain: bool,
 }
 
 /// The writer of the human log. Shared by reference between threads.
@@ -108,14 +113,16 @@ impl Console {
     }
 
     fn write(&self, ts: Time, line: impl Fn(bool) -> Option<String>) {
-        let Some(logged) = line(self.colours.log) else { return };
+        let Colours { log, terminal, plain } = self.colours;
+        let Some(logged) = line(log) else { return };
+        let shown = |line: String| if plain { in_ascii(&line) } else { line };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let day = ts.day().replace('/', "-");
         if inner.day != day {
-            inner.put(&day_line(&day, self.colours.log), || day_line(&day, self.colours.terminal));
+            inner.put(&day_line(&day, log), || shown(day_line(&day, terminal)));
             inner.day = day;
         }
-        inner.put(&logged, || line(self.colours.terminal).unwrap_or_default());
+        inner.put(&logged, || shown(line(terminal && !plain).unwrap_or_default()));
     }
 }
 
@@ -127,6 +134,25 @@ impl Inner {
             screen.show(shown());
         }
     }
+}
+
+/// The glyph behind the clock, or the rule around a date, as a character that every terminal has.
+fn in_ascii(line: &str) -> String {
+    let is_rule = line.starts_with('\u{2500}');
+    let replace = |(at, c): (usize, char)| match c {
+        '\u{2500}' if is_rule => '-',
+        c if at != GLYPH_AT || c.is_ascii() => c,
+        '✓' => '+',
+        '✗' => 'x',
+        '⊘' => '!',
+        '▸' => '>',
+        '↻' => '~',
+        '↓' => 'v',
+        '↑' => '^',
+        '·' => '.',
+        _ => '*',
+    };
+    line.chars().enumerate().map(replace).collect()
 }
 
 fn day_line(day: &str, colour: bool) -> String {
@@ -211,7 +237,7 @@ mod tests {
     fn log_and_terminal_have_colours_of_their_own() {
         let logs = tempfile::tempdir().unwrap();
         let screen = Shared::default();
-        let colours = Colours { log: true, terminal: false };
+        let colours = Colours { log: true, terminal: false, plain: false };
         let console = Console::with_screen(logs.path(), ROTATE, Some(Box::new(screen.clone())), colours).unwrap();
         console.show(&resumed(0));
         console.note(Time::from_millis(1_500), "no cgroup\nv2");
@@ -230,10 +256,22 @@ mod tests {
     }
 
     #[test]
+    fn plain_lines_have_no_glyphs_beyond_ascii() {
+        for (line, plain) in [
+            ("── 1970-01-01 UTC ──", "-- 1970-01-01 UTC --"),
+            ("00:00:00.000  ✗ failed     é ✗ web-01", "00:00:00.000  x failed     é ✗ web-01"),
+            ("00:00:00.000  - cancelled  a", "00:00:00.000  - cancelled  a"),
+            ("", ""),
+        ] {
+            assert_eq!(in_ascii(line), plain);
+        }
+    }
+
+    #[test]
     fn a_terminal_that_takes_nothing_stops_nobody() {
         let logs = tempfile::tempdir().unwrap();
         let (reader, writer) = io::pipe().unwrap();
-        let colours = Colours { log: false, terminal: false };
+        let colours = Colours { log: false, terminal: false, plain: false };
         let console = Console::with_screen(logs.path(), ROTATE, Some(Box::new(writer)), colours).unwrap();
         for ms in 0..5_000 {
             console.show(&resumed(ms));

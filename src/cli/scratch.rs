@@ -75,6 +75,7 @@ impl Scratch {
             once: true,
             terminal: Terminal::Off,
             colors: false,
+            plain: false,
             handlers: Vec::new(),
             watch: false,
             places: Some(Places::inside(&self.path().join("daemon"), repo)),

@@ -47,6 +47,7 @@ pub fn options(context: &Context, root: &Path) -> Result<Options, Failure> {
         once: context.common.once,
         terminal: if context.common.json { Terminal::Off } else { Terminal::Stdout },
         colors: colors && !context.common.plain,
+        plain: context.common.plain,
         handlers: handler_folders(),
         watch: true,
         places: None,

@@ -100,7 +100,7 @@ fn of_run(event: &Event) -> Option<Said> {
             let text = format!("{} by {}{}", run_name(run), foreign(by), because(reason));
             Said::new("-", "cancelling", Color::Yellow, text)
         }
-        // People have been told already when it was not let in.
+        // Said when it was found out, with the reason.
         Event::Finished { status: State::Rejected | State::Duplicate | State::Expired, .. } => None,
         Event::Finished { run, status, rc, signal, attempt, duration_ms, reason } => {
             let mut facts = vec![format!("rc {rc}")];
@@ -306,6 +306,7 @@ mod tests {
             finished(State::Failed, 143, Some(15), 3, None),
             finished(State::OutOfMemory, 137, None, 1, None),
             finished(State::Cancelled, 130, None, 1, Some("by ana: wrong host")),
+            finished(State::Rejected, 65, None, 0, None),
         ];
         insta::assert_snapshot!(check(events), @r"
         06:41:07.114  · accepted   01010101 rotate-cert host/web-01, rotate.yml by Ana (priority 5, dry run): CVE^J
@@ -326,6 +327,7 @@ mod tests {
         06:41:07.114  ✗ failed     01010101 rotate-cert host/web-01 (rc 143, signal 15, 11s, attempt 3)
         06:41:07.114  ✗ out_of_memory 01010101 rotate-cert host/web-01 (rc 137, 11s)
         06:41:07.114  - cancelled  01010101 rotate-cert host/web-01 (rc 130, 11s): by ana: wrong host
+        -
         ");
     }
 

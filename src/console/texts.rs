@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::journal::grouped;
 use crate::quantity::{show_duration, show_size};
 use crate::request::{Kind, Resource, RunId};
-use crate::status::{HandlerUsed, RequestedBy, Status};
+use crate::status::{HandlerUsed, RequestedBy, State, Status};
 use crate::text;
 
 /// What the header of an attempt tells.
@@ -120,7 +120,7 @@ pub fn verdict(status: &Status, problems: &[Diagnostic], colour: bool) -> String
         out += "\n";
         out += problem.render().trim_end();
     }
-    if !problems.is_empty() {
+    if !problems.is_empty() && state == State::Rejected {
         out +=
             &format!("\nerror: {} in {}, nothing was run", count(problems.len(), "problem"), foreign(&status.request));
     }
@@ -131,7 +131,7 @@ pub fn verdict(status: &Status, problems: &[Diagnostic], colour: bool) -> String
 mod tests {
     use super::*;
     use crate::diagnostic::{Place, status_error};
-    use crate::status::{State, Usage};
+    use crate::status::Usage;
     use crate::time::Time;
 
     fn id() -> RunId {

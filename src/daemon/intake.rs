@@ -122,6 +122,9 @@ impl Clerk {
         }
         let first = understood.as_ref().ok().and_then(|understood| understood.request.id);
         let known = first.map(|id| self.known(id).map(|known| (id, known))).transpose()?;
+        let meant = understood.as_ref().ok().map(|understood| {
+            (understood.request.kind.clone(), understood.routed.resource.clone(), understood.request.reason.clone())
+        });
         let (id, fate) = match (understood, known) {
             (Err(rejection), _) => (self.fresh_id(), Err(rejected(rejection))),
             (Ok(understood), None) => (self.fresh_id(), Ok(understood)),
@@ -131,10 +134,8 @@ impl Clerk {
         };
         let by = self.requested_by(tracked, name, bytes)?;
         let mut status = Status::taken(id, shown, wall, self.host.clone(), by.clone());
-        if let Ok(understood) = &fate {
-            status.kind = Some(understood.request.kind.clone());
-            status.resource = Some(understood.routed.resource.clone());
-            status.reason.clone_from(&understood.request.reason);
+        if let Some((kind, resource, reason)) = meant {
+            (status.kind, status.resource, status.reason) = (Some(kind), Some(resource), reason);
         }
         match self.runs.take(name, &status, Some(stamp)) {
             Ok(Taken::Request(now)) if now == bytes => {}

@@ -28,6 +28,8 @@ pub struct Options {
     pub terminal: Terminal,
     /// Colours on the terminal.
     pub colors: bool,
+    /// No glyphs beyond ASCII on the terminal.
+    pub plain: bool,
     /// `DISPATCHER_HANDLERS`.
     pub handlers: Vec<PathBuf>,
     /// inotify; scans alone find everything too.
@@ -156,7 +158,7 @@ impl Ground {
         let logs = root.join("logs");
         let failed = |error: std::io::Error| Refused::io(&format!("open the logs in `{}`", logs.display()), &error);
         let journal = Journal::open(&logs, rotate).map_err(failed)?;
-        let colours = Colours { log: true, terminal: options.colors };
+        let colours = Colours { log: true, terminal: options.colors, plain: options.plain };
         let console = Console::open(&logs, rotate, options.terminal, colours).map_err(failed)?;
         let scribe = Arc::new(Scribe::new(journal, console, clock));
         for path in swept {

@@ -343,6 +343,10 @@ fn settle(page: &mut Page, verdict: &Verdict, wall: crate::time::Time) {
     }
     status.error = status_error(&verdict.problems);
     status.finished_at = Some(wall);
+    if verdict.attempt == 0 {
+        // It was about to start, and could not.
+        status.started_at = None;
+    }
     if let Some(outcome) = page.outcome.take().filter(|outcome| outcome.started) {
         status.duration_ms = Some(u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX));
         status.usage = Some(crate::status::Usage { output_bytes, ..outcome.usage });

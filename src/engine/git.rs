@@ -76,7 +76,8 @@ impl Git {
     }
 
     pub(super) fn unpushed(&self) -> usize {
-        self.unpushed.values().sum()
+        // Without a remote nothing is owed to anybody.
+        if self.has_remote() { self.unpushed.values().sum() } else { 0 }
     }
 
     pub(super) const fn committing(&self) -> bool {

@@ -191,9 +191,7 @@ impl Engine {
             Ended::TooManyProcesses(problem) => {
                 with(Verdict { signal: Some(9), ..plain(State::Failed, 137) }, Some(&problem))
             }
-            Ended::NotStarted(problem) => {
-                return self.conclude(id, with(plain(State::Rejected, 78), Some(&problem)), out);
-            }
+            Ended::NotStarted(problem) => return self.never_started(id, attempt, &problem, out),
             Ended::Trouble(what) => return self.crashed(now, id, false, &what, out),
             Ended::Lost => return self.crashed(now, id, true, "the run's supervisor died", out),
             Ended::LockBusy => return,
@@ -216,6 +214,15 @@ impl Engine {
             }
         }
         self.conclude(id, verdict, out);
+    }
+
+    /// The handler cannot be started at all: the attempt did not happen.
+    fn never_started(&mut self, id: RunId, attempt: u32, problem: &Diagnostic, out: &mut Vec<Effect>) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let (status, rc) = (State::Rejected, 78);
+        let (code, message) = (problem.code.to_owned(), problem.message.clone());
+        out.push(Effect::Emit(Event::Rejected { run: run.order.run_ref(), status, rc, code, message, problems: 1 }));
+        self.conclude(id, with(Verdict::plain(status, rc, attempt - 1), Some(problem)), out);
     }
 
     /// Back into the queue, for another attempt after `delay`.

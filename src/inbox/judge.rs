@@ -70,15 +70,15 @@ impl Odd {
     #[must_use]
     pub fn problem(&self, name: &OsStr) -> Diagnostic {
         let (code, what, help) = match self {
-            Self::Symlink => ("E0111", "is a symbolic link, which is never followed".into(), "commit the file itself"),
+            Self::Symlink => ("E0141", "is a symbolic link, which is never followed".into(), "commit the file itself"),
             Self::TooLarge { bytes } => (
-                "E0112",
+                "E0142",
                 format!("has {bytes} bytes; a request has at most {MAX_REQUEST}"),
                 "put large data elsewhere and name it in `params`",
             ),
-            Self::NotRegular => ("E0113", "is not a regular file".into(), "a request is a regular file"),
+            Self::NotRegular => ("E0143", "is not a regular file".into(), "a request is a regular file"),
             Self::Unreadable => {
-                ("E0114", "cannot be read by the dispatcher".into(), "give it read permission and drop it again")
+                ("E0144", "cannot be read by the dispatcher".into(), "give it read permission and drop it again")
             }
         };
         Diagnostic::new(code, format!("`{}` {what}", text::bytes(name.as_bytes()))).at(place(name)).help(help)
@@ -100,22 +100,22 @@ impl Ignored {
         let shown = text::bytes(name.as_bytes());
         let (code, message, help) = match self {
             Self::OtherName => (
-                "E0115",
+                "E0145",
                 format!("`requests/{shown}` is ignored: a request's name ends in `.yml` or `.yaml`"),
                 "rename it, or move it out of `requests/`",
             ),
             Self::Folder => (
-                "E0116",
+                "E0146",
                 format!("the folder `requests/{shown}` is ignored: the inbox is flat"),
                 "put its requests directly into `requests/`",
             ),
             Self::Submodule => (
-                "E0116",
+                "E0146",
                 format!("the submodule `requests/{shown}` is ignored: the inbox is flat"),
                 "put its requests directly into `requests/`",
             ),
             Self::Special(what) => (
-                "E0117",
+                "E0147",
                 format!("`requests/{shown}` is a {what} and is left alone"),
                 "a request is a regular file; remove it",
             ),

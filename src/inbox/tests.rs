@@ -218,7 +218,7 @@ fn odd_things_are_warned_of_once_and_names_are_bytes() {
         seen.extend(world.rescan());
         let mut found = codes(&seen);
         found.sort_unstable();
-        assert_eq!(found, ["E0115", "E0116", "E0116", "E0117", "E0117"]);
+        assert_eq!(found, ["E0145", "E0146", "E0146", "E0147", "E0147"]);
         let odd: BTreeMap<&[u8], Option<Odd>> = seen
             .iter()
             .filter_map(|notice| match notice {
@@ -263,7 +263,7 @@ fn a_folder_that_is_deleted_and_made_again_is_watched_again() {
         let world = world(watch);
         fs::remove_dir_all(&world.folder).unwrap();
         let Notice::Warn(missing) = next_but_scans(&world) else { panic!("no warning") };
-        assert_eq!(missing.code, "E0118");
+        assert_eq!(missing.code, "E0148");
         assert!(world.rescan().is_empty(), "warned once");
         fs::create_dir(&world.folder).unwrap();
         world.write("a.yml", "kind: x\n");
@@ -277,7 +277,7 @@ fn a_folder_that_is_deleted_and_made_again_is_watched_again() {
         let seen: Vec<Notice> = std::iter::repeat_with(|| next_but_scans(&world))
             .take_while(|n| names(std::slice::from_ref(n)) != ["c.yml"])
             .collect();
-        assert!(seen.iter().all(|n| matches!(n, Notice::Warn(w) if w.code == "E0118")), "{seen:?}");
+        assert!(seen.iter().all(|n| matches!(n, Notice::Warn(w) if w.code == "E0148")), "{seen:?}");
         fs::write(world.dir.path().join("old").join("d.yml"), "kind: x\n").unwrap();
         assert!(world.rescan().is_empty(), "the old folder is nobody's");
     }
@@ -291,7 +291,7 @@ fn a_link_in_place_of_the_folder_is_not_followed() {
     symlink("real", &world.folder).unwrap();
     let seen = world.rescan();
     assert!(names(&seen).is_empty());
-    assert_eq!(codes(&seen), ["E0118"]);
+    assert_eq!(codes(&seen), ["E0148"]);
 }
 
 #[test]

@@ -269,7 +269,7 @@ impl Keeper {
             self.shelf.clear();
             if !std::mem::replace(&mut self.told_missing, true) {
                 let shown = self.settings.folder.display();
-                let missing = Diagnostic::new("E0118", format!("`{shown}` is not a folder; no request is found"));
+                let missing = Diagnostic::new("E0148", format!("`{shown}` is not a folder; no request is found"));
                 return self.say(Notice::Warn(missing.help("make it again; it is looked for all the time")));
             }
             return Ok(());
@@ -297,7 +297,7 @@ impl Keeper {
             return Ok(());
         }
         let every = crate::quantity::round_duration(self.settings.scan_interval);
-        let warning = Diagnostic::new("E0119", format!("requests are found only by a scan every {every}: no inotify"))
+        let warning = Diagnostic::new("E0149", format!("requests are found only by a scan every {every}: no inotify"))
             .note(why)
             .help("sysctl fs.inotify.max_user_watches fs.inotify.max_user_instances, and raise what is used up");
         self.say(Notice::Warn(warning))

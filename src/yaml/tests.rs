@@ -144,6 +144,15 @@ fn depth_and_number_are_bounded_before_anything_is_built() {
     assert_eq!(code("a:\n  b:\n    c:\n      d: 1\n"), "E0121");
     assert_eq!(code("a: [1, 2, 3, 4, 5, 6, 7]"), "");
     assert_eq!(code("a: [1, 2, 3, 4, 5, 6, 7, 8]"), "E0122");
+    let said = |text: &str| read(text.as_bytes(), "r.yml", limits).unwrap_err().render();
+    assert_eq!(
+        said("a: [[[1]]]"),
+        "error[E0121]: this is nested too deeply: more than 3 lists and mappings inside one another\n  --> r.yml:1:6\n   |\n 1 | a: [[[1]]]\n   |      ^\n"
+    );
+    assert_eq!(
+        said("a: [1, 2, 3, 4, 5, 6, 7, 8]"),
+        "error[E0122]: this file holds too many values: more than 10\n  --> r.yml:1:26\n   |\n 1 | a: [1, 2, 3, 4, 5, 6, 7, 8]\n   |                          ^\n"
+    );
     let mega = 1 << 20;
     for (text, expect) in [
         ("[".repeat(mega), "E0121"),

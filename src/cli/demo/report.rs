@@ -8,11 +8,10 @@ use super::cast::{MISTAKES, ROLES};
 use super::stage::{Played, Stage};
 use crate::cli::context::Context;
 use crate::cli::list::table;
-use crate::quantity::round_duration;
 use crate::text;
 
-/// How many lines of the rejection are shown.
-const EXCERPT: usize = 13;
+/// How many problems of the rejection are shown.
+const EXCERPT: usize = 3;
 
 /// What is about to happen.
 pub(super) fn prologue(context: &Context, stage: &Stage) -> String {
@@ -31,7 +30,7 @@ pub(super) fn prologue(context: &Context, stage: &Stage) -> String {
 pub(super) fn epilogue(context: &Context, stage: &Stage, runs: &[Played]) -> String {
     let mut out = heading(context, "What happened");
     let rows = runs.iter().map(|run| row(context, run)).collect();
-    out += &indent(&table(context, &["RUN", "KIND", "RESOURCE", "STATUS", "RC", "TOOK", "IT SHOWS"], rows));
+    out += &indent(&table(context, &["RUN", "KIND", "RESOURCE", "STATUS", " RC", "IT SHOWS"], rows));
     let wrong = runs.iter().filter(|run| !run.is_as_expected()).count();
     out += &match wrong {
         0 => format!("\n  All {} ended as they should, each recorded in a commit and pushed.\n", runs.len()),
@@ -53,7 +52,7 @@ fn row(context: &Context, run: &Played) -> Vec<String> {
     let dash = || "-".to_owned();
     let Some(status) = &run.status else {
         let name = run.role.name.trim_end_matches(".yml").to_owned();
-        return vec![dash(), name, dash(), "no run".to_owned(), dash(), dash(), expected(run)];
+        return vec![dash(), name, dash(), "no run".to_owned(), dash(), expected(run)];
     };
     let shows = if run.is_as_expected() { run.role.shows.to_owned() } else { expected(run) };
     let kind = status.kind.as_ref().map_or_else(dash, ToString::to_string);
@@ -64,7 +63,6 @@ fn row(context: &Context, run: &Played) -> Vec<String> {
         resource.unwrap_or_else(dash),
         context.state(status.status, status.status.word()),
         format!("{:>3}", status.rc.map_or_else(dash, |rc| rc.to_string())),
-        format!("{:>5}", status.duration().map_or_else(dash, round_duration)),
         shows,
     ]
 }
@@ -78,16 +76,18 @@ fn rejection(context: &Context, stage: &Stage, runs: &[Played]) -> String {
     let Some(status) = runs.iter().find(|run| run.role.name == MISTAKES).and_then(|run| run.status.as_ref()) else {
         return String::new();
     };
-    let lines = stage.own_lines(status);
     let mut out = heading(context, "What Ana reads of a rejected request");
-    // The first line is the verdict, which the table has.
-    let body = lines.iter().skip(1);
-    for line in body.clone().take(EXCERPT) {
-        out += &format!("  {}\n", text::line(line));
+    let mut problems = 0;
+    // The first line is the verdict, which the table has; the last one counts the problems.
+    for line in stage.own_lines(status).iter().skip(1).filter(|line| !line.starts_with("error: ")) {
+        problems += usize::from(line.starts_with("error["));
+        if problems <= EXCERPT {
+            out += &format!("  {}\n", text::line(line));
+        }
     }
-    let more = body.skip(EXCERPT).filter(|line| line.starts_with("error[")).count();
-    if more > 0 {
-        out += &context.dim(&format!("  … and {more} more in the same log\n"));
+    if problems > EXCERPT {
+        out += &context.dim(&format!("  … and {} more in the same log", problems - EXCERPT));
+        out += "\n";
     }
     if context.common.plain { out.replace('…', "...") } else { out }
 }

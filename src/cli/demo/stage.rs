@@ -86,7 +86,7 @@ impl Stage {
         push(&ana)?;
         let terminal = if context.common.json { Terminal::Off } else { Terminal::Stdout };
         let options = self.scratch.options(&self.ops(), config);
-        daemon::run(&Options { terminal, colors: context.colors, ..options })?;
+        daemon::run(&Options { terminal, colors: context.colors, plain: context.common.plain, ..options })?;
         // Ana sees the results the way she sent the requests.
         ana.fetch().map_err(|error| failed(error.diagnostic()))?;
         ana.integrate(&[]).map_err(|error| failed(Diagnostic::new("E0501", error.to_string())))?;

@@ -87,7 +87,10 @@ fn a_request_withdrawn_before_it_starts_is_cancelled() {
     let status = world.outcome("2.yml");
     assert_eq!((&status["status"], &status["rc"]), (&"cancelled".into(), &130.into()));
     let reason = status["reason"].as_str().unwrap();
-    assert!(reason.starts_with("withdrawn in ") && reason.contains(&commit[..7]) && reason.ends_with(" by Ana"), "{reason}");
+    assert!(
+        reason.starts_with("withdrawn in ") && reason.contains(&commit[..7]) && reason.ends_with(" by Ana"),
+        "{reason}"
+    );
     drop(open);
     assert_eq!(world.outcome("1.yml")["status"], "succeeded", "it had started");
     assert_eq!(world.outcome("3.yml")["status"], "succeeded");

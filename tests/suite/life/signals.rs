@@ -44,7 +44,10 @@ fn long(config: &str, kind: &str, times: u32) {
     drop(open);
     assert_eq!(world.survivors(), [0; 0]);
     let b = world.outcome("b.yml");
-    assert_eq!((&b["status"], &b["rc"], &b["reason"]), (&"cancelled".into(), &130.into(), &"dispatcher stopped".into()));
+    assert_eq!(
+        (&b["status"], &b["rc"], &b["reason"]),
+        (&"cancelled".into(), &130.into(), &"dispatcher stopped".into())
+    );
     assert!(world.outcomes("a.yml").is_empty());
     let a_now = world.on_disk().into_iter().find(|s| s["request"] == "a.yml").unwrap();
     assert_eq!(a_now["status"], "queued", "{a_now}");

@@ -29,7 +29,7 @@ fn verbs_of_a_running_daemon() {
     assert!(said.json()["request"].as_str().unwrap().starts_with("requests/request-"));
     let open = gate.reached();
     let status = world.ops_do(&["status", "--json"]).expect(0).json();
-    assert_eq!((status["mode"].as_str(), status["runs"].as_array().unwrap().len()), (Some("running"), 1), "{status}");
+    assert_eq!((status["mode"].as_str(), status["runs"].as_array().unwrap().len()), (Some("working"), 1), "{status}");
     let locks = world.ops_do(&["locks", "--json"]).expect(0).json();
     assert_eq!((&locks[0]["resource"], &locks[0]["kind"]), (&"web".into(), &"gate".into()));
     world.ops_do(&["locks"]).expect(0);

@@ -61,6 +61,8 @@ impl Repo {
         let path = self.gitdir.join("index");
         let Some(lock) = Lock::take(&path, tries)? else { return Ok(None) };
         let copy = self.gitdir.join("index.dispatcher");
+        // Left where we were killed while libgit2 wrote the copy. The copy is ours alone, and we hold the index.
+        let _ = fs::remove_file(self.gitdir.join("index.dispatcher.lock"));
         let written = match fs::copy(&path, &copy) {
             Ok(_) => fs::metadata(&path).doing_to("look at", &path)?.mtime(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -135,3 +135,17 @@ fn what_is_staged_and_edited_stays() {
     assert_eq!(world.outcome("c.yml")["status"], "succeeded");
     daemon.stop();
 }
+
+#[test]
+fn what_a_kill_left_in_the_git_folder_is_in_nobodys_way() {
+    let world = World::new("");
+    let git = world.ops().join(".git");
+    fs::write(git.join("index.dispatcher.lock"), "").unwrap();
+    fs::write(git.join("index.dispatcher"), "torn").unwrap();
+    fs::write(git.join("index.lock"), "dispatcher 1\n").unwrap();
+    fs::write(git.join("refs/heads/main.lock"), "dispatcher 1\n").unwrap();
+    world.push(&[("requests/a.yml", &ask("ok", "on: web"))]);
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert_eq!(world.outcome("a.yml")["status"], "succeeded");
+    world.sound();
+}

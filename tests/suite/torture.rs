@@ -105,6 +105,8 @@ fn torture(seed: u64, victim: Victim) -> Tally {
     for (name, text) in left {
         world.drop_in(&name, &text);
     }
+    // A TERM before it catches signals would be one more kill.
+    eventually("the daemon answers", || world.ops_do(&["status"]).code == 0);
     daemon.stop();
     let last = Daemon::spawn(&world, &["--no-tui", "--once"]);
     assert_eq!(last.ended(), 0, "{}", std::fs::read_to_string(world.path().join("daemon.out")).unwrap());

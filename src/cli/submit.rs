@@ -15,7 +15,7 @@ use crate::cli::find::Shelf;
 use crate::cli::{Exit, Failure, follow, serve, validate};
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
-use crate::repo::{NewFile, PushOutcome, Repo};
+use crate::repo::{Integrated, NewFile, PushOutcome, Repo};
 use crate::request::RunId;
 use crate::yaml;
 
@@ -256,6 +256,10 @@ fn commit(
     }
     let config = serve::config(context, root)?;
     let repo = daemon::open_repo(root, &config)?;
+    if !no_push {
+        // First what others pushed: a commit on an old tip could only be published by rebasing it.
+        catch_up(&repo)?;
+    }
     let file = NewFile { path: format!("requests/{name}"), bytes: bytes.to_vec(), executable: false };
     let added = repo.add_files(&format!("request: {name}"), &[file]);
     let oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
@@ -266,6 +270,20 @@ fn commit(
         publish(&repo)?;
     }
     said(context, name, Some(&oid.to_string()))
+}
+
+fn catch_up(repo: &Repo) -> Result<(), Failure> {
+    let failed = |words: String| {
+        let problem = Diagnostic::new("E0501", format!("nothing was committed: {words}"))
+            .help("git pull     and again, or commit it here alone: --no-push");
+        Failure::new(Exit::UNAVAILABLE, problem)
+    };
+    repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
+    match repo.integrate(&[]).map_err(|error| failed(error.to_string()))? {
+        Integrated::Blocked(blocked) => Err(failed(blocked.diagnostic().message)),
+        Integrated::Diverged { .. } => Err(failed("the remote branch was rewritten".to_owned())),
+        Integrated::Unchanged | Integrated::FastForwarded { .. } | Integrated::Replayed { .. } => Ok(()),
+    }
 }
 
 fn publish(repo: &Repo) -> Result<(), Failure> {
@@ -282,7 +300,7 @@ fn publish(repo: &Repo) -> Result<(), Failure> {
             PushOutcome::Moved => {
                 repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
                 let done = repo.integrate(&[]).map_err(|error| failed(error.to_string()))?;
-                if let crate::repo::Integrated::Blocked(blocked) = done {
+                if let Integrated::Blocked(blocked) = done {
                     return Err(failed(blocked.diagnostic().message));
                 }
             }

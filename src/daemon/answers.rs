@@ -85,10 +85,13 @@ impl Shell {
                 None
             }
             Command::Wait { id } => {
-                if self.book.has(id) {
-                    self.waiting.runs.entry(id).or_default().push(call.reply);
-                } else {
-                    say(self.recorded(id).map_or_else(|| unknown(id), |status| final_answer(&status)));
+                // The second look is for a run whose folder is there while it is still being taken: the clerk, who takes,
+                // answers in between.
+                let ended = if self.book.has(id) { None } else { self.recorded(id) };
+                match ended {
+                    Some(status) => say(final_answer(&status)),
+                    None if self.book.has(id) => self.waiting.runs.entry(id).or_default().push(call.reply),
+                    None => say(unknown(id)),
                 }
                 None
             }
@@ -105,7 +108,9 @@ impl Shell {
                         75,
                     ),
                     None if self.book.has(id) => {
-                        refused("E0404", format!("run `{}` has just ended", id.short()), "dispatcher show", 75)
+                        let over = self.book.with(id, |page| page.status.status.is_final());
+                        let how = if over == Some(true) { "has just ended" } else { "is just being taken: ask again" };
+                        refused("E0404", format!("run `{}` {how}", id.short()), "dispatcher show", 75)
                     }
                     None => unknown(id),
                 });

@@ -3,10 +3,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
 
 use super::error::{Doing, RepoError};
 
@@ -28,12 +33,8 @@ impl Lock {
         name.push(".lock");
         let path = PathBuf::from(name);
         for left in (0..tries).rev() {
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(mut made) => {
-                    let lock = Self { path };
-                    writeln!(made, "{MARK} {}", std::process::id()).doing_to("write", &lock.path)?;
-                    return Ok(Some(lock));
-                }
+            match make(&path) {
+                Ok(()) => return Ok(Some(Self { path })),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     if left > 0 {
                         thread::sleep(PAUSE);
@@ -44,6 +45,20 @@ impl Lock {
         }
         Ok(None)
     }
+}
+
+/// Makes a lock file that has our mark from its first moment on: a kill in between would leave one that nobody owns.
+fn make(path: &Path) -> io::Result<()> {
+    let line = format!("{MARK} {}\n", std::process::id());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let unnamed = OpenOptions::new().write(true).mode(0o666).custom_flags(libc::O_TMPFILE).open(folder);
+    if let Ok(mut file) = unnamed {
+        file.write_all(line.as_bytes())?;
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        return Ok(linkat(AT_FDCWD, from.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?);
+    }
+    // A file system without unnamed files.
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(line.as_bytes())
 }
 
 impl Drop for Lock {

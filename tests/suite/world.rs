@@ -210,6 +210,7 @@ impl World {
     #[track_caller]
     pub fn push(&self, files: &[(&str, &str)]) -> String {
         let ana = self.ana();
+        self.git(&ana, &["pull", "-q", "--rebase", "--autostash", "origin", "main"]);
         for (path, text) in files {
             fs::write(ana.join(path), text).unwrap();
         }
@@ -344,7 +345,7 @@ impl Gate {
     pub fn reached(&self) -> File {
         let mut file = None;
         eventually("a handler stands at the gate", || {
-            file = File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path).ok();
+            file = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&self.path).ok();
             file.is_some()
         });
         file.unwrap()

@@ -137,7 +137,6 @@ fn once_says_whether_all_is_published() {
     world.push(&[("requests/a.yml", &ask("code", "on: web, code: 3"))]);
     let hook = world.remote().join("hooks/pre-receive");
     fs::write(&hook, "#!/bin/sh\necho 'not today'\nexit 1\n").unwrap();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&hook).unwrap().permissions(), 0o755);
     fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let said = world.ops_do(&["--once", "--no-tui"]).expect(75);
     assert!(format!("{}{}", said.out, said.err).contains("not today"), "{said:?}");
@@ -162,24 +161,28 @@ fn two_dispatchers_on_two_clones_keep_both_results() {
     let world = World::new("");
     let other = world.path().join("ops2");
     world.git(world.path(), &["clone", "-q", "remote.git", "ops2"]);
-    world.push(&[("requests/a.yml", &ask("ok", "on: web"))]);
-    let gate = world.gate("g");
-    world.push(&[("requests/b.yml", &ask("gate", "on: db, gate: g"))]);
     let daemon = Daemon::start(&world);
-    let open = gate.reached();
-    world.outcome("a.yml");
-    let child = world.background(&other, &["--once", "--no-tui"]);
-    drop(open);
-    world.outcome("b.yml");
-    drop(gate.reached());
-    child.wait_with_output().unwrap();
+    let file = fs::File::create(world.path().join("lock/web.lock")).unwrap();
+    let mut lock = fd_lock::RwLock::new(file);
+    let held = lock.try_write().unwrap();
+    world.push(&[("requests/a.yml", &ask("ok", "on: web"))]);
     world.ops_do(&["fetch"]).expect(0);
-    eventually("both results are there", || {
-        world.ops_do(&["fetch"]);
-        world.outcomes("b.yml").len() == 2
+    world.event(0, "it waits", |e| e["event"] == "lock.waiting");
+    // The other one stands for another machine: it has locks of its own.
+    let config = world.path().join("other.yml");
+    fs::write(&config, format!("lock_dir: {}\nmin_free: 0\n", world.path().join("lock2").display())).unwrap();
+    world.at(&other, &["--config", config.to_str().unwrap(), "--once", "--no-tui"]).expect(0);
+    drop(held);
+    world.event(0, "two dispatchers are noticed", |e| {
+        e["event"] == "dispatcher.degraded" && e["reason"] == "second_dispatcher"
     });
-    world.ops_do(&["fetch"]).expect(0);
+    assert_eq!(world.outcomes("a.yml").len(), 2, "both results are kept");
+    world.drop_in("b.yml", &ask("ok", "on: web"));
     let status = world.ops_do(&["status", "--json"]).expect(0).json();
     assert!(status["degraded"]["second_dispatcher"].is_string(), "{status}");
+    assert!(world.outcomes("b.yml").is_empty(), "intake is stopped");
+    world.ops_do(&["resume"]).expect(0);
+    assert_eq!(world.outcome("b.yml")["status"], "succeeded");
     daemon.stop();
+    world.sound();
 }

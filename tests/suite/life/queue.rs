@@ -43,7 +43,7 @@ fn a_running_run_is_cancelled_and_cancelled_at_once() {
     world.ops_do(&["cancel", "deaf.yml"]).expect(0);
     assert_eq!(world.outcome("deaf.yml")["status"], "cancelled");
     let late = world.ops_do(&["cancel", "deaf.yml", "--json"]).expect(75);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&late.err).unwrap()["code"], "E0404");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&late.err).unwrap()["error"]["code"], "E0404");
     daemon.stop();
     world.sound();
 }

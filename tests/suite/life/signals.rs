@@ -100,7 +100,7 @@ fn a_second_one_is_told_who_the_first_is() {
         assert!(said.err.contains(&format!("process {}", daemon.pid())), "{said:?}");
     }
     let said = world.ops_do(&["--no-tui", "--json"]).expect(75);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&said.err).unwrap()["code"], "E0703");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&said.err).unwrap()["error"]["code"], "E0703");
     daemon.stop();
 }
 
@@ -111,11 +111,12 @@ fn a_killed_daemon_leaves_nothing_behind_and_its_successor_goes_on() {
     let daemon = Daemon::start(&world);
     world.drop_in("a.yml", &ask("gate", "on: web, gate: a"));
     world.drop_in("b.yml", &ask("once", "on: db, gate: b"));
-    let _open = (a.reached(), b.reached());
+    let open = (a.reached(), b.reached());
     world.drop_in("c.yml", &ask("ok", "on: web"));
     world.until("c.yml", "waiting");
     daemon.kill();
     eventually("nothing of a run outlives it", || world.survivors().is_empty());
+    drop(open);
     let daemon = Daemon::start(&world);
     drop(a.reached());
     let (a, b, c) = (world.outcome("a.yml"), world.outcome("b.yml"), world.outcome("c.yml"));

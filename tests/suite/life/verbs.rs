@@ -8,7 +8,7 @@ use crate::world::{Daemon, World, ask};
 
 fn error(said: &str) -> String {
     let error: Value = serde_json::from_str(said).unwrap_or_else(|error| panic!("{error}: {said}"));
-    error["code"].as_str().unwrap().to_owned()
+    error["error"]["code"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -23,12 +23,13 @@ fn verbs_of_a_running_daemon() {
     assert_eq!(said["status"], "succeeded");
     let id = said["id"].as_str().unwrap().to_owned();
     let said = world.ops_do(&["submit", "code", "--set", "on=db", "--set", "code=9", "--reason", "x", "--wait"]);
-    assert!(said.expect(1).out.contains("rc=9"));
+    assert!(said.out.contains("failed rc 9"), "{said:?}");
+    said.expect(1);
     let said = world.with_stdin(&world.ops(), &["submit", "-", "--json"], &ask("gate", "on: web, gate: a")).expect(0);
     assert!(said.json()["request"].as_str().unwrap().starts_with("requests/request-"));
     let open = gate.reached();
     let status = world.ops_do(&["status", "--json"]).expect(0).json();
-    assert_eq!((status["mode"].as_str(), status["runs"].as_array().unwrap().len()), (Some("running"), 1), "{status}");
+    assert_eq!((status["mode"].as_str(), status["runs"].as_array().unwrap().len()), (Some("working"), 1), "{status}");
     let locks = world.ops_do(&["locks", "--json"]).expect(0).json();
     assert_eq!((&locks[0]["resource"], &locks[0]["kind"]), (&"web".into(), &"gate".into()));
     world.ops_do(&["locks"]).expect(0);

@@ -121,8 +121,9 @@ pub fn verdict(status: &Status, problems: &[Diagnostic], colour: bool) -> String
         out += problem.render().trim_end();
     }
     if !problems.is_empty() && state == State::Rejected {
-        out +=
-            &format!("\nerror: {} in {}, nothing was run", count(problems.len(), "problem"), foreign(&status.request));
+        let place = problems.iter().find_map(|problem| problem.place.as_ref());
+        let file = place.map_or(status.request.as_str(), |place| place.file.as_str());
+        out += &format!("\nerror: {} in {}, nothing was run", count(problems.len(), "problem"), foreign(file));
     }
     out
 }
@@ -245,7 +246,7 @@ mod tests {
            |
          2 |   params: {}
            |   ^^^^^^
-        error: 2 problems in deploy.yml, nothing was run
+        error: 2 problems in requests/deploy.yml, nothing was run
         ");
     }
 }

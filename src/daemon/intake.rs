@@ -12,12 +12,13 @@ use crate::engine::{Order, RetryOn, TakeReport, Verdict};
 use crate::event::Event;
 use crate::inbox::{Odd, Stamp};
 use crate::repo::TakenRequest;
-use crate::request::{Request, RunId};
+use crate::request::{Kind, Request, RunId};
 use crate::router::{OnCrash, RetryOn as Rule, Routed};
 use crate::runs::{RunsError, Taken};
 use crate::schema;
 use crate::status::{RequestedBy, State, Status};
 use crate::text;
+use crate::yaml;
 
 /// A request that was understood, and where it goes.
 pub struct Understood {
@@ -125,7 +126,7 @@ impl Clerk {
         let meant = understood.as_ref().ok().map(|understood| {
             (understood.request.kind.clone(), understood.routed.resource.clone(), understood.request.reason.clone())
         });
-        let (id, fate) = match (understood, known) {
+        let (id, mut fate) = match (understood, known) {
             (Err(rejection), _) => (self.fresh_id(), Err(rejected(rejection))),
             (Ok(understood), None) => (self.fresh_id(), Ok(understood)),
             (Ok(understood), Some((id, None))) => (id, Ok(understood)),
@@ -136,10 +137,12 @@ impl Clerk {
         let mut status = Status::taken(id, shown, wall, self.host.clone(), by.clone());
         if let Some((kind, resource, reason)) = meant {
             (status.kind, status.resource, status.reason) = (Some(kind), Some(resource), reason);
+        } else {
+            status.kind = kind_of(bytes, &file);
         }
         match self.runs.take(name, &status, Some(stamp)) {
             Ok(Taken::Request(now)) if now == bytes => {}
-            Ok(_) => return Err(format!("`{file}` changed while it was taken")),
+            Ok(_) => fate = Err(changed(&file)),
             Err(RunsError::Gone(_) | RunsError::Changed(_)) => return Ok(TakeReport::Nothing),
             Err(error) => return Err(error.to_string()),
         }
@@ -222,6 +225,18 @@ impl Clerk {
 /// Where the file lies in the repository.
 pub(super) fn path_of(name: &OsStr) -> Vec<u8> {
     [b"requests/", name.as_bytes()].concat()
+}
+
+/// What a rejected request asked for, where that can be read.
+fn kind_of(bytes: &[u8], file: &str) -> Option<Kind> {
+    let document = yaml::read(bytes, file, yaml::Limits::REQUEST).ok()?;
+    document.value.get("kind")?.as_str()?.parse().ok()
+}
+
+fn changed(file: &str) -> Verdict {
+    let problem = Diagnostic::new("E0135", format!("`{file}` was written to while it was taken"))
+        .help("write it under another name and rename it: mv .a.yml.tmp a.yml");
+    rejected(Rejection::one(65, problem))
 }
 
 fn duplicate(of: RunId) -> Verdict {

@@ -24,9 +24,9 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(2);
 
 /// While other runs are under way, results gather for so long after a commit, so that they share the next one: a commit
 /// costs as much as several runs. In quiet times nothing waits.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
 /// The same for pushes, which cost more and which nobody here waits for.
-const GATHER_PUSH: Duration = Duration::from_millis(200);
+const GATHER_PUSH: Duration = Duration::from_millis(500);
 
 /// How git stands.
 #[derive(Debug, Default)]

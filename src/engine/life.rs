@@ -219,6 +219,10 @@ impl Engine {
     /// The handler cannot be started at all: the attempt did not happen.
     fn never_started(&mut self, id: RunId, attempt: u32, problem: &Diagnostic, out: &mut Vec<Effect>) {
         let Some(run) = self.runs.get(&id) else { return };
+        if run.failures + run.crashes > 0 {
+            // Earlier attempts did run: it cannot be said that it never did.
+            return self.conclude(id, with(Verdict::plain(State::Failed, 78, attempt - 1), Some(problem)), out);
+        }
         let (status, rc) = (State::Rejected, 78);
         let (code, message) = (problem.code.to_owned(), problem.message.clone());
         out.push(Effect::Emit(Event::Rejected { run: run.order.run_ref(), status, rc, code, message, problems: 1 }));

@@ -27,6 +27,7 @@ mod lock;
 mod obstacle;
 mod open;
 mod pack;
+mod person;
 mod push;
 mod read;
 mod refs;

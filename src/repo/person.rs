@@ -1,0 +1,44 @@
+//! Who works in a checkout, as git itself would sign a commit there.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::open::Identity;
+
+impl Identity {
+    /// The person's own name and address, from git's configuration and environment; `None` where git knows none.
+    #[must_use]
+    pub fn of_person(dir: &Path) -> Option<Self> {
+        let asked = Command::new("git").arg("-C").arg(dir).args(["var", "GIT_AUTHOR_IDENT"]).output().ok()?;
+        let line = String::from_utf8(asked.stdout).ok().filter(|_| asked.status.success())?;
+        // NAME <ADDRESS> SECONDS ZONE
+        let (name, rest) = line.split_once(" <")?;
+        let (email, _) = rest.split_once('>')?;
+        Some(Self { name: name.to_owned(), email: email.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::{Settings, init};
+
+    #[test]
+    fn a_checkouts_own_identity_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { name: "dispatcher".into(), email: "d@h".into() };
+        let settings = Settings {
+            remote: "origin".into(),
+            branch: "main".into(),
+            timeout: std::time::Duration::from_secs(10),
+            identity,
+        };
+        init(dir.path(), settings, "begin", &[]).unwrap();
+        for (key, value) in [("user.name", "Ana Ops"), ("user.email", "ana@example.org")] {
+            let set = Command::new("git").arg("-C").arg(dir.path()).args(["config", key, value]).status().unwrap();
+            assert!(set.success());
+        }
+        let person = Identity::of_person(dir.path()).unwrap();
+        assert_eq!((person.name.as_str(), person.email.as_str()), ("Ana Ops", "ana@example.org"));
+    }
+}

@@ -27,9 +27,6 @@ use crate::status::Status;
 /// fetch at a time; the rest is room for people's questions.
 pub const JOBS: usize = 256;
 
-/// How many files are taken between two commits where many wait: a few milliseconds' worth.
-const TAKES: u32 = 16;
-
 /// Work for the clerk.
 pub enum Job {
     /// Look at a file in the inbox.
@@ -65,22 +62,13 @@ pub struct Clerk {
 impl Clerk {
     /// Works until both queues are closed.
     pub fn work(mut self, records: &Receiver<Job>, takes: &Receiver<Job>) {
-        let mut takes_left = 0;
         loop {
-            // Recording first: a long inbox must not keep results from becoming final. But between two commits some
-            // files are taken, so that the workers have work meanwhile and the next commit holds more than one run.
-            let now = if takes_left > 0 { takes.try_recv().ok() } else { None };
-            takes_left = if now.is_some() { takes_left - 1 } else { 0 };
-            let next = || {
-                select_biased! {
-                    recv(records) -> job => job,
-                    recv(takes) -> job => job,
-                }
+            // Recording first: a long inbox must not keep results from becoming final.
+            let job = select_biased! {
+                recv(records) -> job => job,
+                recv(takes) -> job => job,
             };
-            let Ok(job) = now.map_or_else(next, Ok) else { return };
-            if matches!(job, Job::Commit(_)) {
-                takes_left = TAKES;
-            }
+            let Ok(job) = job else { return };
             if let Some(input) = self.perform(job)
                 && self.to_engine.send(input).is_err()
             {

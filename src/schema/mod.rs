@@ -1,6 +1,6 @@
 //! YAML bytes to a `Request`, or all problems with their places. The only home of the JSON Schema crate.
 //!
-//! [`Schemas`] are the kinds' schemas, read once and compiled; [`parse`] checks a request's envelope by [`envelope`]'s
+//! [`Schemas`] are the kinds' schemas, read once and compiled; [`parse()`] checks a request's envelope by [`envelope()`]'s
 //! table and its `params` by the kind's schema. Refused are references to anything but a file beside
 //! `schema/requests.yml`, keywords that JSON Schema does not have, and look-around in patterns.
 //!

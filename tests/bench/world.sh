@@ -20,7 +20,7 @@ world() {
   chmod 755 "$dir/$1/handlers/noop.sh"
   printf 'noop: {type: object}\n' >"$dir/$1/schema/requests.yml"
   printf 'dispatcher.log*\nevents.jsonl*\n' >"$dir/$1/logs/.gitignore"
-  for n in $(seq -w 1 "$2"); do printf 'kind: noop\n' >"$dir/$1/requests/$n.yml"; done
+  for n in $(seq -w 1 "$2"); do printf 'kind: noop\nresource: r%s\n' "$n" >"$dir/$1/requests/$n.yml"; done
   git -C "$dir/$1" add -A
   git -C "$dir/$1" commit -q -m Begin
   git -C "$dir/$1" push -q origin HEAD:main

@@ -46,6 +46,10 @@ pub(super) struct Run {
     pub(super) failures: u32,
     /// Lost to crashes.
     pub(super) crashes: u32,
+    /// Could not begin, in this life.
+    pub(super) troubles: u32,
+    /// Others have been told that it waits for its lock, and it has not had it since.
+    pub(super) waits: bool,
     pub(super) ticket: u64,
     /// When it came into the queue, on this life's clock.
     pub(super) since: Duration,
@@ -83,7 +87,7 @@ pub(super) enum Why {
     Stop,
 }
 
-/// Something that is not as it should be; the first four hold the intake.
+/// Something that is not as it should be; those that hold the intake come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     Checkout,
@@ -91,6 +95,7 @@ pub(super) enum Trouble {
     SecondDispatcher,
     Disk,
     Commit,
+    Start,
     Fetch,
     Push,
 }
@@ -103,13 +108,14 @@ impl Trouble {
             Self::SecondDispatcher => "second_dispatcher",
             Self::Disk => "disk",
             Self::Commit => "commit",
+            Self::Start => "start",
             Self::Fetch => "fetch",
             Self::Push => "push",
         }
     }
 
     const fn holds_intake(self) -> bool {
-        !matches!(self, Self::Fetch | Self::Push)
+        !matches!(self, Self::Start | Self::Fetch | Self::Push)
     }
 }
 

@@ -101,7 +101,7 @@ fn endings_have_their_states() {
         (Ended::TooManyProcesses(box_of("E0604")), "a=failed 137; commit a"),
         (Ended::NotStarted(box_of("E0601")), "a=rejected 78; commit a"),
         (Ended::Lost, "again in 0 (crashed); queued a1; start a2"),
-        (Ended::Trouble("no descriptor".into()), "again in 5000 (crashed); queued a1"),
+        (Ended::Trouble("no descriptor".into()), "again in 1000 (could not begin); queued a1; degraded start"),
     ] {
         check(settings(), vec![(0, took(order('a')), "start a1"), (1, ended('a', 1, how), expect)]);
     }

@@ -32,6 +32,9 @@ const TROUBLE_MOST: Duration = Duration::from_secs(60);
 impl Engine {
     pub(super) fn took(&mut self, now: Now, name: OsString, report: TakeReport, out: &mut Vec<Effect>) {
         self.taking.remove(&name);
+        if !matches!(report, TakeReport::Failed(_)) {
+            self.taken_well(&name, out);
+        }
         match report {
             TakeReport::Accepted { order, by, reason, dry_run } => {
                 let run = order.run_ref();
@@ -52,7 +55,7 @@ impl Engine {
                 self.scheduled.insert(name, until);
             }
             TakeReport::Nothing => {}
-            TakeReport::Failed(_) => self.retake(now, name),
+            TakeReport::Failed(why) => self.retake(now, name, why, out),
         }
     }
 

@@ -126,7 +126,7 @@ impl Engine {
     /// For `--once`: all that can be done now is done.
     fn nothing_to_do(&self) -> bool {
         let asked = self.git.looked() && self.scanned && !self.git.fetching();
-        let inbox = self.inbox.is_empty() || !self.takes_work();
+        let inbox = self.inbox.keys().all(|name| self.refused.contains(name)) || !self.takes_work();
         // What cannot begin on this machine as things stand is left to a later life.
         let hopeless = || self.runs.values().all(|run| run.troubles >= HOPELESS);
         let queue = self.queue.is_empty() || !self.may_start() || hopeless();

@@ -215,7 +215,9 @@ fn a_scheduled_request_is_looked_at_in_time() {
     let engine = check_from(engine, vec![(60_000, Input::Tick, "")]);
     assert_eq!(wake_ms(&engine, 60_000), Some(30_000));
     let failed = TakeReport::Failed("permission denied".into());
-    let engine =
-        check_from(engine, vec![(90_000, Input::Tick, "take a"), (90_000, Input::Took("a".into(), failed), "")]);
+    let engine = check_from(
+        engine,
+        vec![(90_000, Input::Tick, "take a"), (90_000, Input::Took("a".into(), failed), "degraded inbox")],
+    );
     assert_eq!(wake_ms(&engine, 90_000), Some(5_000));
 }

@@ -166,6 +166,34 @@ impl Repo {
         Ok(Self { git, root, gitdir, common, settings, owner: (meta.uid(), meta.gid()) })
     }
 
+    /// From now on commits are made in the name of the person who works here, as git itself would name them: by
+    /// `GIT_AUTHOR_NAME` and `GIT_AUTHOR_EMAIL`, else by the repository's or the user's configuration. Where git knows
+    /// nobody, the configured identity stays.
+    #[must_use]
+    pub fn in_name_of(mut self, variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let home = variable("HOME").map(PathBuf::from);
+        let config = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".config")));
+        let files = [home.map(|home| home.join(".gitconfig")), config.map(|config| config.join("git/config"))];
+        let configs: Vec<Config> = self
+            .git
+            .config()
+            .into_iter()
+            .chain(files.into_iter().flatten().filter(|file| file.is_file()).flat_map(|file| Config::open(&file)))
+            .collect();
+        let value = |name: &str, key: &str| {
+            let set = variable(name).or_else(|| configs.iter().find_map(|config| config.get_string(key).ok()));
+            set.filter(|value| !value.trim().is_empty())
+        };
+        let name = value("GIT_AUTHOR_NAME", "user.name");
+        let email = value("GIT_AUTHOR_EMAIL", "user.email");
+        if let (Some(name), Some(email)) = (name, email)
+            && Signature::now(&name, &email).is_ok()
+        {
+            self.settings.identity = Identity { name, email };
+        }
+        self
+    }
+
     /// The real path of the work tree.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -18,6 +18,11 @@ const MOVED_FIRST: Duration = Duration::from_millis(20);
 const MOVED_MOST: Duration = Duration::from_secs(2);
 /// A remote that moves away so often in a row counts as a failure.
 const MOVED_OFTEN: u32 = 64;
+/// While other runs are about to end, a result waits for company for so long: a commit costs the same with one run as with
+/// ten, and so does its push.
+const GATHER: Duration = Duration::from_millis(100);
+/// So many results are enough for a commit.
+const ENOUGH: usize = 64;
 /// After a commit that failed.
 const COMMIT_AGAIN: Duration = Duration::from_secs(2);
 
@@ -32,6 +37,8 @@ pub(super) struct Git {
     remote: Option<bool>,
     next_fetch: Duration,
     committing: bool,
+    /// When the oldest result was ready that no commit holds yet.
+    gathering: Option<Duration>,
     commit_failures: u32,
     commit_after: Duration,
     /// Rises with every commit that the remote may lack.
@@ -84,7 +91,8 @@ impl Git {
             Push::Waiting(until) if !self.fetching => Some(until),
             _ => None,
         };
-        let commit = (self.commit_failures > 0 && !self.committing).then_some(self.commit_after);
+        let again = (self.commit_failures > 0).then_some(self.commit_after);
+        let commit = again.or(self.gathering.map(|since| since + GATHER)).filter(|_| !self.committing);
         [fetch, push, commit].into_iter().flatten().min()
     }
 
@@ -124,9 +132,16 @@ impl Git {
 
 impl Engine {
     pub(super) fn commit_due(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.git.committing || self.finals.is_empty() || now.mono < self.git.commit_after {
+        if self.git.committing || self.finals.is_empty() {
             return;
         }
+        let since = *self.git.gathering.get_or_insert(now.mono);
+        let more = self.finals.len() < ENOUGH && (self.running() > 0 || !self.taking.is_empty());
+        let due = if more { self.git.commit_after.max(since + GATHER) } else { self.git.commit_after };
+        if now.mono < due {
+            return;
+        }
+        self.git.gathering = None;
         self.git.committing = true;
         out.push(Effect::Commit(self.finals.iter().copied().collect::<Vec<RunId>>()));
     }

@@ -236,6 +236,10 @@ impl Engine {
                 self.push_went_wrong(now, wanted, message, out);
             }
         }
+        if matches!(self.git.push, Push::Waiting(_)) && self.git.made <= self.git.published {
+            // The remote has everything after all: there is nothing to wait for.
+            (self.git.push, self.git.failures, self.git.moved) = (Push::Idle, 0, 0);
+        }
         if first {
             out.push(Effect::Scan);
         }

@@ -123,6 +123,7 @@ fn a_killed_daemon_leaves_nothing_behind_and_its_successor_goes_on() {
     assert_eq!((&a["status"], &a["attempt"]), (&"succeeded".into(), &2.into()));
     assert_eq!((&b["status"], &b["rc"]), (&"crashed".into(), &70.into()));
     assert_eq!((&c["status"], &c["attempt"]), (&"succeeded".into(), &1.into()));
+    world.ops_do(&["wait", "b.yml"]).expect(5);
     daemon.stop();
     assert_eq!(world.lines("db").len(), 1);
     world.sound();

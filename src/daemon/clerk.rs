@@ -248,12 +248,33 @@ impl Clerk {
 
     fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
         self.mend_index();
-        let commits = match fetched {
-            Err(error) => return FetchReport::Failed { message: error.diagnostic().message },
-            Ok(FetchOutcome::NoRemote) => return FetchReport::NoRemote,
-            Ok(FetchOutcome::Fetched { new_commits, .. }) => new_commits,
-        };
-        self.follow(commits).unwrap_or_else(|error| FetchReport::Failed { message: error.to_string() })
+        match fetched {
+            Err(error) => self.unasked(error.diagnostic().message),
+            Ok(FetchOutcome::NoRemote) => FetchReport::NoRemote,
+            Ok(FetchOutcome::Fetched { new_commits, .. }) => self.bring(new_commits),
+        }
+    }
+
+    /// Follows what earlier fetches brought although the remote could not be asked: a crash may have come in the middle
+    /// of that, and then requests lie in the inbox that HEAD does not hold.
+    fn unasked(&self, message: String) -> FetchReport {
+        let before = self.repo.tip().ok();
+        let report = self.bring(0);
+        if matches!(report, FetchReport::Done { .. }) && before == self.repo.tip().ok() {
+            return FetchReport::Failed { message };
+        }
+        // The report says what became of the checkout; the next fetch says the rest.
+        self.scribe.emit(Event::FetchFailed { message });
+        report
+    }
+
+    /// Whatever goes wrong here holds intake: work tree and HEAD may be of different commits.
+    fn bring(&self, commits: usize) -> FetchReport {
+        self.follow(commits).unwrap_or_else(|error| {
+            // What cannot be told counts as ahead: a push too many does no harm.
+            let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
+            FetchReport::Blocked { detail: error.to_string(), ahead }
+        })
     }
 
     fn follow(&self, commits: usize) -> Result<FetchReport, RepoError> {

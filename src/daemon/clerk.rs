@@ -21,7 +21,8 @@ use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
-    Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord, TakenPath,
+    self, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord,
+    TakenPath,
 };
 use crate::request::RunId;
 use crate::runs::Runs;
@@ -183,13 +184,21 @@ impl Clerk {
         problems.iter().for_each(|problem| self.scribe.warn(problem));
     }
 
-    fn commit(&mut self, ids: Vec<RunId>) -> CommitReport {
-        let records: Vec<RunRecord> =
-            ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
-        match self.repo.commit(&records) {
-            Ok(committed) => {
-                self.index_lags |= !committed.indexed;
-                CommitReport::Done { ids, commit: committed.oid.to_string() }
+    /// Records the first of these, as many as fit into one commit; the engine asks for the others again.
+    fn commit(&mut self, mut ids: Vec<RunId>) -> CommitReport {
+        let known = |id: &RunId| self.book.with(*id, |page| self.record(page));
+        let mut records: Vec<RunRecord> = ids.iter().filter_map(known).collect();
+        records.truncate(repo::fitting(&records));
+        if let Some(last) = records.last() {
+            // Whoever has no page is recorded.
+            let upto = ids.iter().position(|id| *id == last.id).map_or(ids.len(), |at| at + 1);
+            ids.truncate(upto);
+        }
+        match self.repo.record(records) {
+            Ok(recorded) => {
+                self.index_lags |= !recorded.indexed;
+                recorded.problems.iter().for_each(|problem| self.scribe.warn(problem));
+                CommitReport::Done { ids, commit: recorded.commit.to_string() }
             }
             Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
         }

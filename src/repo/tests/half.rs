@@ -1,9 +1,10 @@
-//! A checkout that cannot follow to the end: the inbox holds nothing then that HEAD does not hold.
+//! A checkout that cannot follow to the end: the inbox holds nothing then that HEAD does not hold. And runs that
+//! cannot be recorded as they are: the others are.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::world::{World, git, git_with, taken};
+use super::world::{World, git, git_with, id, taken};
 use crate::repo::*;
 
 /// Commits, in their clone, a link without a target under this path: git can store it and no work tree can hold it.
@@ -91,4 +92,58 @@ fn the_dispatchers_folders_stay_folders() {
         repo.fetch().unwrap();
         assert!(matches!(repo.integrate(&[]).unwrap(), Integrated::FastForwarded { .. }), "{folder}");
     }
+}
+
+#[test]
+fn a_name_that_no_work_tree_can_hold_is_recorded() {
+    let world = World::new();
+    let repo = world.open();
+    let runs = [world.run("git~1.yml", 1, b"x\n"), world.take("a.yml", 2)];
+    repo.commit(&runs).unwrap();
+    assert_eq!(repo.recorded_ids().unwrap(), [id(2), id(1)]);
+    assert_eq!(repo.file("requests/a.yml").unwrap(), None);
+    assert_eq!(world.status(), "");
+}
+
+#[test]
+fn one_bad_run_holds_up_no_other() {
+    let world = World::new();
+    let repo = world.open();
+    repo.commit(&[world.run("old.yml", 1, b"x\n")]).unwrap();
+    let mut runs: Vec<RunRecord> = (1..=5).map(|n| world.run(&format!("{n}.yml"), n, b"x\n")).collect();
+    runs[0].files[1].content = Content::Bytes(b"other\n".to_vec());
+    let broken = [runs[2].files[2].path.clone(), runs[3].files[3].path.clone()];
+    fs::remove_file(world.ours.join(&broken[0])).unwrap();
+    fs::remove_file(world.ours.join(&broken[1])).unwrap();
+    symlink("/etc/passwd", world.ours.join(&broken[1])).unwrap();
+    assert!(matches!(repo.commit(&runs), Err(CommitError::Unreadable { .. })));
+    let done = repo.record(runs.clone()).unwrap();
+    assert_eq!(Some(done.commit), repo.tip().unwrap());
+    assert_eq!(repo.recorded_ids().unwrap().len(), 5);
+    assert_eq!(repo.status_of(id(1)).unwrap().unwrap(), b"{\"n\": 1}\n", "what is final stays");
+    for n in 2..=5 {
+        assert_eq!(repo.status_of(id(n)).unwrap().unwrap(), format!("{{\"n\": {n}}}\n").as_bytes());
+    }
+    for path in &broken {
+        assert_eq!(repo.file(path).unwrap(), None);
+        assert!(done.problems.iter().any(|p| p.message.contains(path)), "{:?}", done.problems);
+    }
+    assert!(done.problems.iter().any(|p| p.message.contains("already recorded")), "{:?}", done.problems);
+    let again = repo.record(vec![runs.swap_remove(0)]).unwrap();
+    assert_eq!((again.commit, again.problems.len()), (done.commit, 1), "there is nothing to commit");
+}
+
+#[test]
+fn a_batch_is_bounded() {
+    let world = World::new();
+    let mut runs: Vec<RunRecord> = (1..=120).map(|n| world.run(&format!("{n}.yml"), n, b"x\n")).collect();
+    assert_eq!(fitting(&runs), 100);
+    let large = fs::File::create(world.ours.join("large")).unwrap();
+    large.set_len(20 << 20).unwrap();
+    for at in [0, 3, 7] {
+        runs[at].files[0].content = Content::File(world.ours.join("large"));
+    }
+    assert_eq!(fitting(&runs), 3);
+    large.set_len(40 << 20).unwrap();
+    assert_eq!((fitting(&runs), fitting(&runs[1..])), (1, 2));
 }

@@ -22,7 +22,8 @@ use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
-    Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord, TakenPath,
+    self, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord,
+    TakenPath,
 };
 use crate::request::RunId;
 use crate::runs::Runs;
@@ -186,13 +187,21 @@ impl Clerk {
         problems.iter().for_each(|problem| self.scribe.warn(problem));
     }
 
-    fn commit(&mut self, ids: Vec<RunId>) -> CommitReport {
-        let records: Vec<RunRecord> =
-            ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
-        match self.repo.commit(&records) {
-            Ok(committed) => {
-                self.index_lags |= !committed.indexed;
-                CommitReport::Done { ids, commit: committed.oid.to_string() }
+    /// Records the first of these, as many as fit into one commit; the engine asks for the others again.
+    fn commit(&mut self, mut ids: Vec<RunId>) -> CommitReport {
+        let known = |id: &RunId| self.book.with(*id, |page| self.record(page));
+        let mut records: Vec<RunRecord> = ids.iter().filter_map(known).collect();
+        records.truncate(repo::fitting(&records));
+        if let Some(last) = records.last() {
+            // Whoever has no page is recorded.
+            let upto = ids.iter().position(|id| *id == last.id).map_or(ids.len(), |at| at + 1);
+            ids.truncate(upto);
+        }
+        match self.repo.record(records) {
+            Ok(recorded) => {
+                self.index_lags |= !recorded.indexed;
+                recorded.problems.iter().for_each(|problem| self.scribe.warn(problem));
+                CommitReport::Done { ids, commit: recorded.commit.to_string() }
             }
             Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
         }
@@ -251,12 +260,33 @@ impl Clerk {
 
     fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
         self.mend_index();
-        let commits = match fetched {
-            Err(error) => return FetchReport::Failed { message: error.diagnostic().message },
-            Ok(FetchOutcome::NoRemote) => return FetchReport::NoRemote,
-            Ok(FetchOutcome::Fetched { new_commits, .. }) => new_commits,
-        };
-        self.follow(commits).unwrap_or_else(|error| FetchReport::Failed { message: error.to_string() })
+        match fetched {
+            Err(error) => self.unasked(error.diagnostic().message),
+            Ok(FetchOutcome::NoRemote) => FetchReport::NoRemote,
+            Ok(FetchOutcome::Fetched { new_commits, .. }) => self.bring(new_commits),
+        }
+    }
+
+    /// Follows what earlier fetches brought although the remote could not be asked: a crash may have come in the middle
+    /// of that, and then requests lie in the inbox that HEAD does not hold.
+    fn unasked(&self, message: String) -> FetchReport {
+        let before = self.repo.tip().ok();
+        let report = self.bring(0);
+        if matches!(report, FetchReport::Done { .. }) && before == self.repo.tip().ok() {
+            return FetchReport::Failed { message };
+        }
+        // The report says what became of the checkout; the next fetch says the rest.
+        self.scribe.emit(Event::FetchFailed { message });
+        report
+    }
+
+    /// Whatever goes wrong here holds intake: work tree and HEAD may be of different commits.
+    fn bring(&self, commits: usize) -> FetchReport {
+        self.follow(commits).unwrap_or_else(|error| {
+            // What cannot be told counts as ahead: a push too many does no harm.
+            let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
+            FetchReport::Blocked { detail: error.to_string(), ahead }
+        })
     }
 
     fn follow(&self, commits: usize) -> Result<FetchReport, RepoError> {

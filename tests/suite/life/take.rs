@@ -1,5 +1,6 @@
 //! What stands in the way of taking a request: limits of the system, and what lies around the repository.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
@@ -28,4 +29,38 @@ fn a_request_that_cannot_be_kept_waits_in_the_inbox() {
     assert_eq!((&own["status"], &own["id"]), (&"succeeded".into(), &id.into()), "{own}");
     daemon.stop();
     world.sound();
+}
+
+#[test]
+fn a_strict_umask_keeps_no_handler_from_starting() {
+    for umask in ["027", "077"] {
+        let world = World::new("");
+        let daemon = Daemon::start_after(&world, &format!("umask {umask}"));
+        world.drop_in("a.yml", &ask("ok", "on: web"));
+        let status = world.outcome("a.yml");
+        assert_eq!(status["status"], "succeeded", "umask {umask}: {status}");
+        daemon.stop();
+        world.sound();
+    }
+}
+
+#[test]
+fn folders_of_handlers_are_not_followed_elsewhere() {
+    for name in ["handlers", "schema"] {
+        let world = World::new("");
+        let daemon = Daemon::start(&world);
+        let (own, elsewhere) = (world.ops().join(name), world.path().join("elsewhere"));
+        fs::rename(&own, &elsewhere).unwrap();
+        fs::write(elsewhere.join("index.yml"), "secret").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &own).unwrap();
+        world.drop_in("a.yml", &ask("ok", "on: web"));
+        assert_eq!(world.outcome("a.yml")["status"], "succeeded", "the last good ones are in force");
+        world.drop_in("b.yml", &ask("ok", "on: web"));
+        world.outcome("b.yml");
+        let told = fs::read_to_string(&daemon.output).unwrap();
+        assert_eq!(told.matches("E0206").count(), 1, "{told}");
+        daemon.stop();
+        let started = world.ops_do(&["--once", "--no-tui"]).expect(78);
+        assert!(started.err.contains("E0206"), "{started:?}");
+    }
 }

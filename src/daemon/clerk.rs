@@ -175,7 +175,13 @@ impl Clerk {
                 *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = library;
                 self.scribe.emit(event);
             }
-            Err(error) => self.broken(&error),
+            Err(error) => {
+                self.broken(&error);
+                // Trouble of git or of the disk passes without a change of the files: tried again.
+                if !matches!(error, LibraryError::Broken(_)) {
+                    return;
+                }
+            }
         }
         self.signature = signature;
     }

@@ -66,8 +66,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let state = places.state.path.clone();
     let runs = Runs::new(&root, state.join("aside"), &host);
     let book = Book::default();
-    let library = first_library(&source, &repo)?;
+    // Before the files themselves: what changes in between is read again.
     let signature = source.signature(&repo).map_err(|error| Refused { exit: 78, problems: error.problems() })?;
+    let library = first_library(&source, &repo)?;
     let kinds = library.table.entries().count();
     let loaded = Event::RouterLoaded { kinds, commit: library.commit.clone() };
     let shelf = shelf(library);

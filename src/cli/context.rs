@@ -82,6 +82,17 @@ impl Context {
         }
     }
 
+    /// Says on stderr what does not keep the command from going on. Nobody is left to tell where that fails.
+    pub fn warn(&self, warning: &Diagnostic) {
+        let line = if self.common.json {
+            let warning = serde_json::json!({ "code": warning.code, "message": warning.message });
+            text::json(&serde_json::json!({ "warning": warning }).to_string())
+        } else {
+            format!("warning[{}]: {}", warning.code, text::line(&warning.message))
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
     /// Prints one JSON document on one line.
     ///
     /// # Errors

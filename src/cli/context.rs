@@ -32,6 +32,8 @@ impl Context {
             let problem = Diagnostic::new("E0104", format!("failed to enter `{}`: {error}", dir.display()));
             Failure::new(Exit::NO_INPUT, problem)
         })?;
+        // As if started there: other paths on the command line are meant from there too.
+        std::env::set_current_dir(&dir).map_err(|error| Failure::io(&format!("enter `{}`", dir.display()), &error))?;
         let wanted = match common.color {
             Color::Always => true,
             Color::Never => false,

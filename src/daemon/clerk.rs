@@ -22,12 +22,13 @@ use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
-    self, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord,
-    TakenPath,
+    self, Blocked, CheckoutState, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo,
+    RepoError, RunRecord, TakenPath, Why,
 };
 use crate::request::RunId;
 use crate::runs::Runs;
 use crate::status::Status;
+use crate::time::Time;
 
 /// What the main loop may have in the queue: the engine takes at most 64 files at once, and asks for one commit and one
 /// fetch at a time; the rest is room for people's questions.
@@ -74,6 +75,8 @@ pub struct Clerk {
     pub(super) index_lags: bool,
     /// Requests in HEAD that the engine has been told of.
     pub(super) named: BTreeMap<OsString, Oid>,
+    /// Requests that stay in the inbox, as the event streams have them.
+    pub(super) scheduled: BTreeMap<OsString, Time>,
 }
 
 impl Clerk {
@@ -266,11 +269,28 @@ impl Clerk {
 
     fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
         self.mend_index();
-        match fetched {
+        let report = match fetched {
             Err(error) => self.unasked(error.diagnostic().message),
             Ok(FetchOutcome::NoRemote) => FetchReport::NoRemote,
             Ok(FetchOutcome::Fetched { new_commits, .. }) => self.bring(new_commits),
+        };
+        match self.elsewhere() {
+            // Also where nothing new had to be brought: the files that lie here are not the branch's.
+            Some(detail) if !matches!(report, FetchReport::Diverged { .. } | FetchReport::Blocked { .. }) => {
+                let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
+                FetchReport::Blocked { detail, ahead: ahead && report != FetchReport::NoRemote }
+            }
+            _ => report,
         }
+    }
+
+    /// Why the work tree is not the branch's: another one is checked out, or a merge is in progress.
+    pub(super) fn elsewhere(&self) -> Option<String> {
+        let state = self.repo.checkout_state().ok()?;
+        if matches!(state, CheckoutState::OnBranch | CheckoutState::IndexLocked { .. }) {
+            return None;
+        }
+        Some(Blocked { paths: Vec::new(), why: Why::Checkout(state) }.diagnostic().message)
     }
 
     /// Follows what earlier fetches brought although the remote could not be asked: a crash may have come in the middle

@@ -85,6 +85,9 @@ impl Clerk {
     /// Looks at `requests/<name>` and takes it where it is due. One that has not stood `still` is taken only where its
     /// bytes are HEAD's; the inbox names it again otherwise.
     pub(super) fn take(&mut self, name: &OsStr, still: bool) -> TakeReport {
+        if let Some(why) = self.elsewhere() {
+            return TakeReport::Failed(why);
+        }
         let peeked = match self.runs.peek(name) {
             Ok(peeked) => peeked,
             // It is offered again once it stands still.
@@ -118,7 +121,9 @@ impl Clerk {
             && let Some(until) = request.not_before.filter(|&until| until > wall)
         {
             let kind = request.kind.clone();
-            self.scribe.emit(Event::Scheduled { req: shown, kind, not_before: until });
+            if self.scheduled.insert(name.to_owned(), until) != Some(until) {
+                self.scribe.emit(Event::Scheduled { req: shown, kind, not_before: until });
+            }
             return Ok(TakeReport::Scheduled { until });
         }
         let first = understood.as_ref().ok().and_then(|understood| understood.request.id);

@@ -118,6 +118,14 @@ pub fn open_repo(dir: &Path, config: &Config) -> Result<Repo, Refused> {
             .help(format!("dispatcher init {}", root.display()));
         return Err(Refused::new(78, problem));
     }
+    let remotes = repo.remote_names();
+    if !remotes.is_empty() && !remotes.contains(&config.remote) {
+        let list = remotes.iter().map(|name| format!("`{}`", crate::text::line(name))).collect::<Vec<_>>().join(", ");
+        let problem = Diagnostic::new("E0809", format!("this repository has no remote `{}`", config.remote))
+            .note(format!("it has {list}; results would never be pushed"))
+            .help("name one of them: `remote:` in the host configuration, or DISPATCHER_REMOTE");
+        return Err(Refused::new(78, problem));
+    }
     Ok(repo)
 }
 
@@ -145,6 +153,7 @@ impl Ground {
         };
         let instance = Instance::acquire(&places.state.path, &holder)
             .map_err(|error| Refused::new(error.exit(), error.diagnostic(&root)))?;
+        close_git_folder(&repo, &options.config);
         // From here on everything that an earlier life left is ours.
         let swept = repo.sweep_locks().map_err(|error| Refused::new(74, error.diagnostic()))?;
         repo.info_exclude().map_err(|error| Refused::new(74, error.diagnostic()))?;
@@ -170,6 +179,19 @@ impl Ground {
         sandbox::clear(&work).map_err(|error| Refused::io("clear the work folders", &error))?;
         let source = Source { root, extra: options.handlers.clone(), staging };
         Ok(Self { repo, places, instance, scribe, clock, host, source })
+    }
+}
+
+/// Where handlers run as another user, that user has no business in the git folder: it is closed to all but its owner and
+/// group. (Handlers that run as the dispatcher's own user are held by nothing there.)
+fn close_git_folder(repo: &Repo, config: &Config) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let switched = nix::unistd::geteuid().is_root() && !config.sandbox.allow_root;
+    let Ok(meta) = std::fs::metadata(repo.git_folder()) else { return };
+    let mode = meta.permissions().mode();
+    if switched && mode & 0o007 != 0 {
+        // Where this cannot be done, as on a file system without modes, things stay as they are.
+        let _ = std::fs::set_permissions(repo.git_folder(), std::fs::Permissions::from_mode(mode & 0o7770));
     }
 }
 

@@ -98,6 +98,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         to_engine: to_engine.clone(),
         index_lags: true,
         named: std::collections::BTreeMap::new(),
+        scheduled: std::collections::BTreeMap::new(),
     };
     scribe.emit(Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),

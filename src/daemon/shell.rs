@@ -102,8 +102,12 @@ impl Shell {
         if let Some(run) = event.run_mut() {
             let id = run.id;
             let offset = self.book.with(id, |page| {
-                if let (Some(line), Some(log)) = (&line, page.log.as_mut()) {
-                    log.line(self.clock.wall(), line);
+                if let Some(line) = &line {
+                    // A log that cannot be opened is told of where the run cannot do without it.
+                    let _ = open_log(page, &self.root, self.log_limit);
+                    if let Some(log) = page.log.as_mut() {
+                        log.line(self.clock.wall(), line);
+                    }
                 }
                 page.log.as_ref().map(RunLog::offset)
             });

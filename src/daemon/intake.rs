@@ -90,8 +90,8 @@ impl Clerk {
         }
         let peeked = match self.runs.peek(name) {
             Ok(peeked) => peeked,
-            // It is offered again once it stands still.
-            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(RunsError::Gone(_)) => return TakeReport::Nothing,
+            Err(RunsError::Changed(_)) => return TakeReport::Later,
             Err(RunsError::Odd(..)) if !still => return TakeReport::Nothing,
             Err(RunsError::Odd(_, odd)) => return self.take_odd(name, odd),
             Err(error) => return TakeReport::Failed(error.to_string()),
@@ -148,7 +148,8 @@ impl Clerk {
         match self.runs.take(name, &status, Some(stamp)) {
             Ok(Taken::Request(now)) if now == bytes => {}
             Ok(_) => fate = Err(changed(&file)),
-            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return Ok(TakeReport::Nothing),
+            Err(RunsError::Gone(_)) => return Ok(TakeReport::Nothing),
+            Err(RunsError::Changed(_)) => return Ok(TakeReport::Later),
             Err(error) => return Err(error.to_string()),
         }
         let mut page = Page::new(name.to_owned(), status);
@@ -200,7 +201,8 @@ impl Clerk {
             Ok(Taken::Request(bytes)) => {
                 page.taken = TakenRequest::of(path_of(name), &bytes).ok();
             }
-            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(RunsError::Gone(_)) => return TakeReport::Nothing,
+            Err(RunsError::Changed(_)) => return TakeReport::Later,
             Err(error) => return TakeReport::Failed(error.to_string()),
         }
         let verdict = rejected(Rejection::one(65, problem));

@@ -21,6 +21,8 @@ pub const NOT_BEGUN: &str = "could not begin";
 
 /// How often a stranger's lock is tried again.
 const STRANGER: Duration = Duration::from_millis(250);
+/// When a file is looked at again that was just being changed.
+const LATER: Duration = Duration::from_millis(250);
 /// Attempts that may be lost to crashes.
 const CRASHES: u32 = 3;
 /// A delay between attempts grows to this many times the first one.
@@ -53,6 +55,9 @@ impl Engine {
             }
             TakeReport::Scheduled { until } => {
                 self.scheduled.insert(name, until);
+            }
+            TakeReport::Later => {
+                self.inbox.insert(name, now.mono + LATER);
             }
             TakeReport::Nothing => {}
             TakeReport::Failed(why) => self.retake(now, name, why, out),

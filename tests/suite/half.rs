@@ -74,3 +74,28 @@ fn a_strange_name_holds_up_nobody() {
     daemon.stop();
     world.sound();
 }
+
+#[test]
+fn odd_requests_leave_the_branch_and_can_be_mended() {
+    let world = World::new("");
+    let ana = world.ana();
+    let daemon = Daemon::start(&world);
+    std::os::unix::fs::symlink("/etc/passwd", ana.join("requests/link.yml")).unwrap();
+    fs::write(ana.join("requests/large.yml"), "x".repeat((1 << 20) + 1)).unwrap();
+    world.push(&[]);
+    world.ops_do(&["fetch"]).expect(0);
+    for name in ["link.yml", "large.yml"] {
+        assert_eq!(world.outcome(name)["status"], "rejected", "{name}");
+    }
+    assert!(!world.git(&world.ops(), &["ls-tree", "--name-only", "HEAD:requests"]).contains(".yml"));
+    let tip = |at: &std::path::Path| world.git(at, &["rev-parse", "refs/heads/main"]);
+    eventually("it is published", || tip(&world.ops()) == tip(&world.remote()));
+    let good = ask("ok", "on: web");
+    world.push(&[("requests/link.yml", &good), ("requests/large.yml", &good)]);
+    world.ops_do(&["fetch"]).expect(0);
+    for name in ["link.yml", "large.yml"] {
+        eventually("the mended one has run", || world.outcomes(name).iter().any(|s| s["status"] == "succeeded"));
+    }
+    daemon.stop();
+    world.sound();
+}

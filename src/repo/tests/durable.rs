@@ -90,3 +90,18 @@ fn a_person_commits_in_the_same_moment() {
     assert_eq!(world.status(), "");
     git(&world.ours, &["fsck", "--strict"]);
 }
+
+#[test]
+fn packs_do_not_stay_open_for_ever() {
+    let world = World::new();
+    let repo = world.open();
+    for n in 1..=100 {
+        repo.commit(&[world.run(&format!("{n}.yml"), n, &[n])]).unwrap();
+        assert!(repo.is_recorded(id(n)).unwrap());
+    }
+    let own = world.ours.join(".git/objects/pack");
+    let targets = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+    let open = targets.filter(|target| target.starts_with(&own)).count();
+    assert!(open <= 64, "{open} packs are open");
+    assert_eq!(repo.unpublished().unwrap().len(), 100);
+}

@@ -331,9 +331,7 @@ impl Clerk {
 
     fn withdrawn(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<Withdrawal>, RepoError> {
         let (Some(from), Some(to)) = (from, to) else { return Ok(Vec::new()) };
-        let taken = self.taken_paths();
-        let names: Vec<&[u8]> = taken.iter().map(|taken| taken.name.as_slice()).collect();
-        let gone = self.repo.withdrawn(from, to, &names)?;
+        let gone = self.repo.withdrawn(from, to, &self.taken_paths())?;
         let gone = gone.into_iter().filter(|gone| !gone.recorded).map(|gone| Withdrawal {
             name: OsString::from_vec(gone.name),
             commit: gone.commit.to_string(),

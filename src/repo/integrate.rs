@@ -201,8 +201,7 @@ impl Repo {
         taken: &[TakenPath],
     ) -> Result<Vec<Elsewhere>, RepoError> {
         let Some(from) = from else { return Ok(Vec::new()) };
-        let names: Vec<&[u8]> = taken.iter().map(|t| t.name.as_slice()).collect();
-        let gone = self.withdrawn(from, to, &names)?.into_iter().filter(|w| w.recorded);
+        let gone = self.withdrawn(from, to, taken)?.into_iter().filter(|w| w.recorded);
         Ok(gone.map(|w| Elsewhere::Request { name: w.name }).collect())
     }
 

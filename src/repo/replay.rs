@@ -85,7 +85,7 @@ fn edits_on(
     changes: &[Change],
     commit: Oid,
     elsewhere: &mut Vec<Elsewhere>,
-    gone: &mut Vec<Vec<u8>>,
+    gone: &mut Vec<TakenPath>,
 ) -> Result<BTreeMap<Vec<u8>, Option<Leaf>>, RepoError> {
     let odb = objects.odb()?;
     let mut edits = BTreeMap::new();
@@ -99,7 +99,7 @@ fn edits_on(
             }
             None => {
                 let name = change.path.strip_prefix(b"requests/").filter(|_| there.is_none());
-                gone.extend(name.map(<[u8]>::to_vec));
+                gone.extend(name.zip(change.old).map(|(name, old)| TakenPath { name: name.to_vec(), oid: old.oid }));
             }
             Some(leaf) if there.is_none() || there == change.old || there == Some(leaf) => {
                 edits.insert(change.path.clone(), Some(leaf));

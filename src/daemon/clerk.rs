@@ -205,6 +205,12 @@ impl Clerk {
     }
 
     fn decide(&self, side: Side) -> Result<(), Diagnostic> {
+        // Without a divergence either side would drop a person's commits.
+        if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
+            let problem =
+                Diagnostic::new("E0516", "local and remote branch have not diverged: nothing is to be decided");
+            return Err(problem.help("dispatcher resume     lets new work begin again"));
+        }
         match side {
             Side::AcceptRemote => match self.repo.accept_remote(&self.taken_paths()) {
                 Ok(Integrated::Blocked(blocked)) => Err(blocked.diagnostic()),

@@ -110,10 +110,7 @@ impl Repo {
         if self.target(&self.overrule_ref())? == Some(remote) {
             return Ok(Some(Integrated::Unchanged));
         }
-        if let Some(seen) = seen
-            && !self.contains(remote, seen)?
-            && !self.lost_only_ours(local, remote, seen)?
-        {
+        if self.is_rewritten(local, remote, seen)? {
             return Ok(Some(Integrated::Diverged { local, remote: Some(remote) }));
         }
         let done = self.join(local, remote, taken)?;
@@ -159,6 +156,12 @@ impl Repo {
             Forwarded::Blocked(blocked) => Some(Integrated::Blocked(blocked)),
             Forwarded::Stale => None,
         })
+    }
+
+    /// The remote no longer contains what was seen of it, and that was not ours alone.
+    pub(super) fn is_rewritten(&self, local: Option<Oid>, remote: Oid, seen: Option<Oid>) -> Result<bool, RepoError> {
+        let Some(seen) = seen else { return Ok(false) };
+        Ok(!self.contains(remote, seen)? && !self.lost_only_ours(local, remote, seen)?)
     }
 
     /// A remote that went back over nothing but our own commits (a power cut of its own) gets them again.

@@ -99,3 +99,26 @@ fn odd_requests_leave_the_branch_and_can_be_mended() {
     daemon.stop();
     world.sound();
 }
+
+#[test]
+fn nothing_is_decided_without_a_divergence() {
+    let world = World::new("");
+    let ops = world.ops();
+    fs::write(ops.join("notes.txt"), "mine\n").unwrap();
+    world.git(&ops, &["add", "-A"]);
+    world.git(&ops, &["commit", "-q", "-m", "Only here"]);
+    world.push(&[("requests/x.yml", &ask("ok", "on: web"))]);
+    let daemon = Daemon::start(&world);
+    world.event(0, "own commits are in the way", |e| e["event"] == "dispatcher.degraded" && e["reason"] == "checkout");
+    let tips = || (world.git(&ops, &["rev-parse", "main"]), world.git(&world.remote(), &["rev-parse", "main"]));
+    let before = tips();
+    for side in ["--accept-remote", "--keep-local"] {
+        let said = world.ops_do(&["resume", side]).expect(75);
+        assert!(said.err.contains("have not diverged"), "{}", said.err);
+    }
+    world.ops_do(&["fetch"]);
+    assert_eq!(tips(), before);
+    assert!(ops.join("notes.txt").exists());
+    world.ops_do(&["resume"]).expect(0);
+    daemon.stop();
+}

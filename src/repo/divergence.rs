@@ -72,14 +72,14 @@ impl Repo {
             };
             self.delete_ref(&self.overrule_ref())?;
             let base = self.git.merge_base(tip, remote).ok();
-            let mut own = self.between(Some(remote), tip)?;
+            let own = self.between(Some(remote), tip)?;
             let mut ours = Vec::new();
-            for oid in own.drain(..) {
+            for &oid in &own {
                 if self.is_ours(oid)? {
                     ours.push(oid);
                 }
             }
-            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, taken)? {
+            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, ours != own, taken)? {
                 if matches!(done, Integrated::Replayed { .. }) {
                     self.set_ref(&self.seen_ref(), remote, "")?;
                     self.hand_over_git();

@@ -61,7 +61,7 @@ pub enum Integrated {
     },
     /// Our unpublished results were rebuilt on top of the remote.
     Replayed {
-        /// The tip before; kept under `refs/dispatcher/kept/`.
+        /// The tip before; kept under `refs/dispatcher/kept/` where it held more than results, which live on.
         from: Oid,
         /// The tip now.
         to: Oid,
@@ -144,7 +144,7 @@ impl Repo {
             let paths = strangers.iter().take(20).map(|oid| self.headline(*oid)).collect();
             return Ok(Some(Integrated::Blocked(Blocked { paths, why: Why::OwnCommits })));
         }
-        self.replay(tip, base, remote, &own, taken)
+        self.replay(tip, base, remote, &own, false, taken)
     }
 
     fn follow(&self, from: Option<Oid>, to: Oid, taken: &[TakenPath]) -> Result<Option<Integrated>, RepoError> {

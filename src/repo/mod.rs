@@ -33,6 +33,7 @@ mod read;
 mod record;
 mod refs;
 mod remote;
+mod repack;
 mod replay;
 mod transport;
 mod tree;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use crate::command::Side;
+use crate::command::{Answer, Side};
+use crate::daemon::answers::{self, Question};
 use crate::daemon::book::Book;
 use crate::daemon::clock::Clock;
 use crate::daemon::library::{Library, LibraryError, Signature, Source};
@@ -48,9 +49,9 @@ pub enum Job {
     /// Read handlers and schemas again where they changed.
     Reload,
     /// A person decided what is to follow from a remote that was rewritten.
-    Decide(Side, Sender<Result<(), Diagnostic>>),
-    /// How a run ended that is not in the book.
-    Recorded(RunId, Sender<Option<Status>>),
+    Decide(Side, Sender<Answer>),
+    /// About a run that is not in the book any more.
+    Recorded(RunId, Question, Sender<Answer>),
 }
 
 /// The handlers and schemas in force, for whoever starts a run.
@@ -116,12 +117,14 @@ impl Clerk {
                 Vec::new()
             }
             Job::Decide(side, reply) => {
-                let _ = reply.send(self.decide(side));
+                // A client that went away is not told.
+                let _ = reply.try_send(answers::decided(&self.decide(side)));
                 vec![Input::FetchNow]
             }
-            Job::Recorded(id, reply) => {
+            Job::Recorded(id, question, reply) => {
                 let bytes = self.repo.status_of(id).ok().flatten();
-                let _ = reply.send(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+                let status: Option<Status> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                let _ = reply.try_send(answers::about(id, question, status.as_ref()));
                 Vec::new()
             }
         }
@@ -172,7 +175,13 @@ impl Clerk {
                 *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = library;
                 self.scribe.emit(event);
             }
-            Err(error) => self.broken(&error),
+            Err(error) => {
+                self.broken(&error);
+                // Trouble of git or of the disk passes without a change of the files: tried again.
+                if !matches!(error, LibraryError::Broken(_)) {
+                    return;
+                }
+            }
         }
         self.signature = signature;
     }

@@ -208,7 +208,8 @@ impl Clerk {
     /// The bytes with which an id was asked before; the inner `None` where it never was.
     fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        if self.book.has(id) || self.runs.folder(id).exists() {
+        // A folder alone proves nothing: a take that did not happen may have left one.
+        if self.book.has(id) || !self.runs.is_hollow(id) {
             return Ok(Some(self.runs.request_bytes(id).map_err(|e| text(&e))?.unwrap_or_default()));
         }
         if !self.repo.is_recorded(id).map_err(|e| text(&e))? {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -42,7 +42,10 @@ impl WorkFolder {
     pub fn create(root: &Path, plan: &Plan, user: &User) -> Result<Self, WorkError> {
         let path = root.join(format!("{}.{}", plan.id, plan.attempt));
         let wrap = |error| WorkError { path: path.clone(), error };
-        DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(wrap)?;
+        // Set, not only asked for: the umask may keep the handlers' user out.
+        fs::create_dir_all(root)
+            .and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o711)))
+            .map_err(wrap)?;
         remove::remove(&path).map_err(wrap)?;
         let progress = fill(&path, plan, user).map_err(wrap)?;
         Ok(Self { path, user: user.clone(), progress })

@@ -1,0 +1,66 @@
+//! What stands in the way of taking a request: limits of the system, and what lies around the repository.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use crate::world::{Daemon, World, ask, eventually};
+
+#[test]
+fn a_request_that_cannot_be_kept_waits_in_the_inbox() {
+    let world = World::new("");
+    // No file may grow beyond 300 KiB, as on a disk that is nearly full.
+    let daemon = Daemon::start_after(&world, "trap '' XFSZ; ulimit -S -f 600");
+    let filler = "#".repeat(400 << 10);
+    let id = "0196f3a1-7b2e-7c4d-9a10-0123456789ab";
+    world.drop_in("own.yml", &format!("id: {id}\n{}{filler}\n", ask("ok", "on: web")));
+    let inbox = world.ops().join("requests/own.yml");
+    let stamp = || inbox.symlink_metadata().ok().map(|meta| (meta.ctime(), meta.ctime_nsec()));
+    let dropped = stamp();
+    // Moving a file there and back leaves its mark.
+    eventually("it is back in the inbox", || {
+        !world.ops().join("processed").join(id).exists() && stamp().is_some_and(|now| Some(now) != dropped)
+    });
+    world.drop_in("small.yml", &ask("ok", "on: web"));
+    assert_eq!(world.outcome("small.yml")["status"], "succeeded");
+    let lifted = Command::new("prlimit").args(["--pid", &daemon.pid().to_string(), "--fsize=unlimited"]).status();
+    assert!(lifted.unwrap().success());
+    let own = world.outcome("own.yml");
+    assert_eq!((&own["status"], &own["id"]), (&"succeeded".into(), &id.into()), "{own}");
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn a_strict_umask_keeps_no_handler_from_starting() {
+    for umask in ["027", "077"] {
+        let world = World::new("");
+        let daemon = Daemon::start_after(&world, &format!("umask {umask}"));
+        world.drop_in("a.yml", &ask("ok", "on: web"));
+        let status = world.outcome("a.yml");
+        assert_eq!(status["status"], "succeeded", "umask {umask}: {status}");
+        daemon.stop();
+        world.sound();
+    }
+}
+
+#[test]
+fn folders_of_handlers_are_not_followed_elsewhere() {
+    for name in ["handlers", "schema"] {
+        let world = World::new("");
+        let daemon = Daemon::start(&world);
+        let (own, elsewhere) = (world.ops().join(name), world.path().join("elsewhere"));
+        fs::rename(&own, &elsewhere).unwrap();
+        fs::write(elsewhere.join("index.yml"), "secret").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &own).unwrap();
+        world.drop_in("a.yml", &ask("ok", "on: web"));
+        assert_eq!(world.outcome("a.yml")["status"], "succeeded", "the last good ones are in force");
+        world.drop_in("b.yml", &ask("ok", "on: web"));
+        world.outcome("b.yml");
+        let told = fs::read_to_string(&daemon.output).unwrap();
+        assert_eq!(told.matches("E0206").count(), 1, "{told}");
+        daemon.stop();
+        let started = world.ops_do(&["--once", "--no-tui"]).expect(78);
+        assert!(started.err.contains("E0206"), "{started:?}");
+    }
+}

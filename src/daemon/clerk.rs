@@ -35,6 +35,8 @@ pub const JOBS: usize = 256;
 
 /// How often a locked index is tried again: until then a person's commit would drop our results.
 const MEND: Duration = Duration::from_secs(1);
+/// So long after the last job what was committed is tidied up.
+const QUIET: Duration = Duration::from_secs(5);
 /// Nothing is to be done without a job.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -79,17 +81,27 @@ pub struct Clerk {
 impl Clerk {
     /// Works until both queues are closed.
     pub fn work(mut self, records: &Receiver<Job>, takes: &Receiver<Job>) {
+        let mut untidy = true;
         loop {
+            let patience = match (self.index_lags, untidy) {
+                (true, _) => MEND,
+                (false, true) => QUIET,
+                (false, false) => IDLE,
+            };
             // Recording first: a long inbox must not keep results from becoming final.
             let job = select_biased! {
                 recv(records) -> job => job,
                 recv(takes) -> job => job,
-                default(if self.index_lags { MEND } else { IDLE }) => {
+                default(patience) => {
                     self.mend_index();
+                    if std::mem::take(&mut untidy) {
+                        self.tidy_up();
+                    }
                     continue;
                 }
             };
             let Ok(job) = job else { return };
+            untidy |= matches!(job, Job::Commit(_));
             for input in self.perform(job) {
                 if self.to_engine.send(input).is_err() {
                     return;
@@ -235,6 +247,12 @@ impl Clerk {
         match self.repo.mend_index() {
             Ok(mended) => self.index_lags &= !mended,
             Err(error) => self.scribe.warn(&error.diagnostic()),
+        }
+    }
+
+    fn tidy_up(&mut self) {
+        if let Err(error) = self.repo.join_packs() {
+            self.scribe.warn(&error.diagnostic());
         }
     }
 

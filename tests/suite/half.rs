@@ -122,3 +122,31 @@ fn nothing_is_decided_without_a_divergence() {
     world.ops_do(&["resume"]).expect(0);
     daemon.stop();
 }
+
+#[test]
+fn small_packs_are_joined_in_a_quiet_moment() {
+    let world = World::new("");
+    let ops = world.ops();
+    let packs = ops.join(".git/objects/pack");
+    let count = || {
+        let names = fs::read_dir(&packs).unwrap().flatten().map(|entry| entry.path());
+        names.filter(|path| path.extension().is_some_and(|e| e == "pack")).count()
+    };
+    for n in 0..60 {
+        fs::write(world.path().join("blob"), format!("{n}\n")).unwrap();
+        let blob = world.git(&ops, &["hash-object", "-w", "../blob"]);
+        fs::write(world.path().join("blobs"), blob).unwrap();
+        let script = "git pack-objects -q .git/objects/pack/pack < ../blobs";
+        world.git(&ops, &["-c", &format!("alias.pack=!{script}"), "pack"]);
+    }
+    assert!(count() >= 60);
+    let daemon = Daemon::start(&world);
+    world.drop_in("a.yml", &ask("ok", "on: web"));
+    assert_eq!(world.outcome("a.yml")["status"], "succeeded");
+    eventually("the packs are joined", || count() < 10);
+    world.drop_in("b.yml", &ask("ok", "on: web"));
+    assert_eq!(world.outcome("b.yml")["status"], "succeeded");
+    daemon.stop();
+    world.git(&ops, &["fsck", "--strict"]);
+    world.sound();
+}

@@ -36,6 +36,8 @@ pub const JOBS: usize = 256;
 
 /// How often a locked index is tried again: until then a person's commit would drop our results.
 const MEND: Duration = Duration::from_secs(1);
+/// So long after the last job what was committed is tidied up.
+const QUIET: Duration = Duration::from_secs(5);
 /// Nothing is to be done without a job.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -82,17 +84,27 @@ pub struct Clerk {
 impl Clerk {
     /// Works until both queues are closed.
     pub fn work(mut self, records: &Receiver<Job>, takes: &Receiver<Job>) {
+        let mut untidy = true;
         loop {
+            let patience = match (self.index_lags, untidy) {
+                (true, _) => MEND,
+                (false, true) => QUIET,
+                (false, false) => IDLE,
+            };
             // Recording first: a long inbox must not keep results from becoming final.
             let job = select_biased! {
                 recv(records) -> job => job,
                 recv(takes) -> job => job,
-                default(if self.index_lags { MEND } else { IDLE }) => {
+                default(patience) => {
                     self.mend_index();
+                    if std::mem::take(&mut untidy) {
+                        self.tidy_up();
+                    }
                     continue;
                 }
             };
             let Ok(job) = job else { return };
+            untidy |= matches!(job, Job::Commit(_));
             for input in self.perform(job) {
                 if self.to_engine.send(input).is_err() {
                     return;
@@ -217,6 +229,12 @@ impl Clerk {
     }
 
     fn decide(&self, side: Side) -> Result<(), Diagnostic> {
+        // Without a divergence either side would drop a person's commits.
+        if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
+            let problem =
+                Diagnostic::new("E0516", "local and remote branch have not diverged: nothing is to be decided");
+            return Err(problem.help("dispatcher resume     lets new work begin again"));
+        }
         match side {
             Side::AcceptRemote => match self.repo.accept_remote(&self.taken_paths()) {
                 Ok(Integrated::Blocked(blocked)) => Err(blocked.diagnostic()),
@@ -232,6 +250,12 @@ impl Clerk {
         match self.repo.mend_index() {
             Ok(mended) => self.index_lags &= !mended,
             Err(error) => self.scribe.warn(&error.diagnostic()),
+        }
+    }
+
+    fn tidy_up(&mut self) {
+        if let Err(error) = self.repo.join_packs() {
+            self.scribe.warn(&error.diagnostic());
         }
     }
 
@@ -360,9 +384,7 @@ impl Clerk {
 
     fn withdrawn(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<Withdrawal>, RepoError> {
         let (Some(from), Some(to)) = (from, to) else { return Ok(Vec::new()) };
-        let taken = self.taken_paths();
-        let names: Vec<&[u8]> = taken.iter().map(|taken| taken.name.as_slice()).collect();
-        let gone = self.repo.withdrawn(from, to, &names)?;
+        let gone = self.repo.withdrawn(from, to, &self.taken_paths())?;
         let gone = gone.into_iter().filter(|gone| !gone.recorded).map(|gone| Withdrawal {
             name: OsString::from_vec(gone.name),
             commit: gone.commit.to_string(),

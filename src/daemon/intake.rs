@@ -196,7 +196,10 @@ impl Clerk {
         let mut problem = odd.problem(name);
         let mut page = Page::new(name.to_owned(), status);
         match self.runs.take(name, &page.status, None) {
-            Ok(Taken::Aside { path, .. }) => problem = problem.note(format!("set aside as {}", path.display())),
+            Ok(Taken::Aside { path, .. }) => {
+                page.taken = self.repo.set_aside(path_of(name), &path).ok().flatten();
+                problem = problem.note(format!("set aside as {}", path.display()));
+            }
             // It has become a regular file meanwhile: its bytes are kept, and it is rejected all the same.
             Ok(Taken::Request(bytes)) => {
                 page.taken = TakenRequest::of(path_of(name), &bytes).ok();

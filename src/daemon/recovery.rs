@@ -51,9 +51,13 @@ impl Clerk {
         let Leftover { status, torn, content } = leftover;
         let id = status.id;
         let mut page = Page::new(self.real_name(&status.request), status);
-        let bytes = match content {
+        let bytes = match &content {
             Content::Request => self.runs.request_bytes(id).ok().flatten(),
-            Content::Aside { .. } | Content::Missing => None,
+            Content::Aside { path, .. } => {
+                page.taken = self.repo.set_aside(path_of(&page.name), path).ok().flatten();
+                None
+            }
+            Content::Missing => None,
         };
         if let Some(bytes) = &bytes {
             let path = path_of(&page.name);

@@ -156,8 +156,8 @@ impl CommitError {
 impl Repo {
     /// Records a batch of finished runs in one commit on the branch and makes it durable.
     ///
-    /// The request is removed from the tree only where its bytes are the ones taken and its name is fit; a copy of such a request that came
-    /// back into the work tree is removed with it. Nothing staged or edited gets in.
+    /// The request is removed from the tree only where its bytes are the ones taken and its name is fit; a copy of such a
+    /// request that came back into the work tree is removed with it. Nothing staged or edited gets in.
     ///
     /// # Errors
     /// See [`CommitError`]; the branch is then as it was.

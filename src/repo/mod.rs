@@ -9,7 +9,7 @@
 //!                                                      ▲ commit
 //! refs/dispatcher/seen/R/B        the remote tip that was integrated or pushed last
 //! refs/dispatcher/overrule/R/B    the remote tip that a person ordered to be replaced
-//! refs/dispatcher/kept/<oid>      what left the local branch
+//! refs/dispatcher/kept/<oid>      what left the local branch and is not in it in another form
 //! ```
 
 mod checkout;
@@ -33,6 +33,7 @@ mod read;
 mod record;
 mod refs;
 mod remote;
+mod repack;
 mod replay;
 mod transport;
 mod tree;

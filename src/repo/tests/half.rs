@@ -147,3 +147,33 @@ fn a_batch_is_bounded() {
     large.set_len(40 << 20).unwrap();
     assert_eq!((fitting(&runs), fitting(&runs[1..])), (1, 2));
 }
+
+#[test]
+fn what_is_set_aside_leaves_the_branch() {
+    let world = World::new();
+    let repo = world.open();
+    symlink("/etc/passwd", world.theirs.join("requests/link.yml")).unwrap();
+    world.write("theirs", "requests/large.yml", "large\n");
+    world.push("odd ones");
+    repo.fetch().unwrap();
+    repo.integrate(&[]).unwrap();
+    assert!(repo.leaf_oid("requests/link.yml").unwrap().is_some());
+    assert_eq!(repo.leaf_oid("requests").unwrap(), None);
+    let aside = |name: &str| {
+        let (from, to) = (world.ours.join("requests").join(name), world.dir().join(name));
+        fs::rename(from, &to).unwrap();
+        repo.set_aside(format!("requests/{name}").into_bytes(), &to).unwrap()
+    };
+    let mut runs = [world.run("link.yml", 1, b"x\n"), world.run("large.yml", 2, b"x\n"), world.run("a.yml", 3, b"x\n")];
+    for (run, name) in runs.iter_mut().zip(["link.yml", "large.yml"]) {
+        run.request = aside(name);
+        assert!(run.request.is_some(), "{name}");
+    }
+    // Something else than what is committed was in its place.
+    fs::remove_file(world.ours.join("requests/a.yml")).unwrap();
+    symlink("/nowhere", world.ours.join("requests/a.yml")).unwrap();
+    runs[2].request = aside("a.yml");
+    assert_eq!(runs[2].request, None);
+    repo.commit(&runs).unwrap();
+    assert_eq!(git(&world.ours, &["ls-tree", "--name-only", "HEAD:requests"]), ".gitkeep\na.yml");
+}

@@ -110,10 +110,10 @@ impl Shell {
 
     fn start(&mut self, id: RunId, attempt: u32, waited_ms: u64) -> Result<(), NoStart> {
         let library = Arc::clone(&self.shelf.lock().unwrap_or_else(PoisonError::into_inner));
-        let request = self.runs.request_bytes(id).map_err(|error| NoStart::Trouble(error.to_string()))?;
+        let request = self.request(id)?;
         let plan = self.book.with(id, |page| -> Result<Plan, NoStart> {
             page.waited_ms = waited_ms;
-            let plan = self.plan(page, attempt, &library, request.unwrap_or_default())?;
+            let plan = self.plan(page, attempt, &library, request)?;
             self.open_log(page)?;
             self.write_header(page, &plan);
             Ok(plan)
@@ -121,6 +121,19 @@ impl Shell {
         let plan = plan.unwrap_or_else(|| Err(NoStart::Trouble("the run is not known any more".to_owned())))?;
         self.in_use.insert(id, library);
         self.executor.submit(plan).map_err(|error| NoStart::Trouble(error.to_string()))
+    }
+
+    /// The bytes that were taken; their copy is written again where somebody removed it.
+    fn request(&self, id: RunId) -> Result<Vec<u8>, NoStart> {
+        let trouble = |error: crate::runs::RunsError| NoStart::Trouble(error.to_string());
+        if let Some(bytes) = self.runs.request_bytes(id).map_err(trouble)? {
+            return Ok(bytes);
+        }
+        let kept = self.book.with(id, |page| page.bytes.clone()).flatten().ok_or_else(|| {
+            NoStart::Problem(Diagnostic::new("E0107", "the copy of the request was removed").help("ask again"))
+        })?;
+        self.runs.restore_request(id, &kept).map_err(trouble)?;
+        Ok(kept.to_vec())
     }
 
     /// The attempt as the handlers in force say: they may have changed since the request was taken, the resource not.

@@ -64,3 +64,45 @@ fn folders_of_handlers_are_not_followed_elsewhere() {
         assert!(started.err.contains("E0206"), "{started:?}");
     }
 }
+
+#[test]
+fn a_crash_does_not_turn_other_bytes_into_a_duplicate() {
+    let world = World::new("");
+    let id = "0196f3a1-7b2e-7c4d-9a10-0123456789ab";
+    let text = format!("id: {id}\n{}", ask("ok", "on: web"));
+    world.drop_in("a.yml", &text);
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert_eq!(world.outcome("a.yml")["id"], id);
+    // Taken, and killed before anything was concluded.
+    for (fresh, text) in
+        [("0196f3a1-7b2e-7c4d-9a10-00000000000a", text.clone()), ("0196f3a1-7b2e-7c4d-9a10-00000000000b", text + "#")]
+    {
+        let folder = world.ops().join("processed").join(fresh);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("request.yml"), text).unwrap();
+    }
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    let recorded = world.recorded("HEAD");
+    let fate = |id: &str| (recorded[id]["status"].clone(), recorded[id]["rc"].clone());
+    assert_eq!(fate("0196f3a1-7b2e-7c4d-9a10-00000000000a"), ("duplicate".into(), 0.into()));
+    assert_eq!(fate("0196f3a1-7b2e-7c4d-9a10-00000000000b"), ("rejected".into(), 65.into()));
+    world.sound();
+}
+
+#[test]
+fn a_queued_request_that_is_cleaned_away_is_started_with_its_bytes() {
+    let world = World::new("");
+    let gate = world.gate("a");
+    let daemon = Daemon::start(&world);
+    world.drop_in("a.yml", &ask("gate", "on: web, gate: a"));
+    let open = gate.reached();
+    let text = ask("ok", "on: web");
+    world.drop_in("b.yml", &text);
+    let id = world.until("b.yml", "waiting");
+    fs::remove_file(world.ops().join("processed").join(&id).join("request.yml")).unwrap();
+    drop(open);
+    assert_eq!(world.outcome("b.yml")["status"], "succeeded");
+    assert_eq!(world.git(&world.ops(), &["show", &format!("HEAD:processed/{id}/request.yml")]), text);
+    daemon.stop();
+    world.sound();
+}

@@ -13,7 +13,6 @@ use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{Found, Prior, Verdict};
 use crate::event::{Event, RunRef};
 use crate::journal::read_entries;
-use crate::launcher;
 use crate::repo::TakenRequest;
 use crate::request::RunId;
 use crate::runs::{Content, Leftover};
@@ -27,7 +26,7 @@ struct Tries {
 }
 
 impl Clerk {
-    /// Finds them, kills what is left of their processes, and opens their pages.
+    /// Finds them and opens their pages. Nothing of them is alive any more.
     ///
     /// # Errors
     /// Where the folders cannot be read: nothing is known then, and no work may be taken.
@@ -37,14 +36,6 @@ impl Clerk {
         let mut left = self.runs.unfinished(&|id| recorded.contains(&id)).map_err(|error| error.to_string())?;
         // The queue goes by age, and the engine takes the order of what is found for that.
         left.sort_by_key(|left| (left.status.queued_at, left.status.id));
-        // Only by what a process itself carries, never by a stored number: numbers are used again.
-        let ids: Vec<RunId> = left.iter().filter(|left| !left.status.status.is_final()).map(|l| l.status.id).collect();
-        if !ids.is_empty() {
-            let killed = launcher::sweep(&ids);
-            if killed > 0 {
-                self.scribe.note(&format!("killed {killed} processes that an earlier life had left"));
-            }
-        }
         left.into_iter().map(|leftover| self.found(leftover)).collect()
     }
 

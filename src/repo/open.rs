@@ -172,6 +172,12 @@ impl Repo {
         &self.root
     }
 
+    /// The git folder that all work trees of this clone share.
+    #[must_use]
+    pub fn common(&self) -> &Path {
+        &self.common
+    }
+
     /// Numeric user and group that own the git folder.
     #[must_use]
     pub const fn owner(&self) -> (u32, u32) {

@@ -106,3 +106,50 @@ fn a_queued_request_that_is_cleaned_away_is_started_with_its_bytes() {
     daemon.stop();
     world.sound();
 }
+
+#[test]
+fn a_second_daemon_with_a_state_folder_of_its_own_is_refused() {
+    let world = World::new("");
+    let daemon = Daemon::start(&world);
+    let mut second = world.command(env!("CARGO_BIN_EXE_dispatcher"), &world.ops());
+    for name in ["STATE_DIRECTORY", "RUNTIME_DIRECTORY"] {
+        let own = world.path().join(name);
+        fs::create_dir(&own).unwrap();
+        second.env(name, own);
+    }
+    let output = second.args(["--once", "--no-tui"]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{told}");
+    assert!(told.contains("E0703") && told.contains(&format!("process {}", daemon.pid())), "{told}");
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn leftovers_end_before_their_folders_are_cleared_and_what_stays_is_a_warning() {
+    let world = World::new("");
+    let state = world.path().join("state-ops");
+    let id = "0196f3a1-7b2e-7c4d-9a10-0123456789ab";
+    let work = state.join("work").join(format!("{id}.1"));
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    fs::create_dir_all(&work).unwrap();
+    // It fills its folder faster than that can be cleared.
+    let script = "while :; do mkdir -p d; for n in 1 2 3 4 5 6 7 8; do : >d/$n.$$; done; done";
+    let writer = |n: u32| {
+        let mut command = world.command("sh", &work);
+        command.args(["-c", script, &n.to_string()]).env("DISPATCH_ID", id).stderr(std::process::Stdio::null());
+        command.spawn().unwrap()
+    };
+    let writers: Vec<_> = (0..4).map(writer).collect();
+    let said = world.ops_do(&["--once", "--no-tui"]).expect(0);
+    for mut writer in writers {
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&writer.wait().unwrap()), Some(9), "{said:?}");
+    }
+    assert!(!work.exists());
+    // What cannot be cleared keeps nobody from starting.
+    fs::remove_dir(state.join("work")).unwrap();
+    fs::write(state.join("work"), "").unwrap();
+    let said = world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert!(format!("{said:?}").contains("E0704"), "{said:?}");
+    world.sound();
+}

@@ -131,8 +131,19 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     };
     let pause = std::fs::read_to_string(state.join(PAUSE)).ok().map(|text| text.trim_end().to_owned());
     let engine = Engine::new(engine_settings(options), pause);
-    let mut daemon = Daemon { engine, shell, facts, min_free: config.min_free, next_disk: Duration::ZERO };
-    let code = daemon.work(found, &ears);
+    let mut daemon = Daemon {
+        engine,
+        shell,
+        facts,
+        min_free: config.min_free,
+        next_disk: Duration::ZERO,
+        once: options.once,
+        unread: false,
+    };
+    let code = match daemon.work(found, &ears) {
+        ExitCode::Done if options.once && daemon.unread => ExitCode::TryLater,
+        code => code,
+    };
     drop(server);
     let how = if options.once { "done (--once)" } else { "stopped" };
     if let Err(error) = instance.seen(clock.wall(), Some(how)) {
@@ -185,6 +196,9 @@ struct Daemon {
     facts: Facts,
     min_free: u64,
     next_disk: Duration,
+    once: bool,
+    /// The newest scan could not read the inbox.
+    unread: bool,
 }
 
 impl Daemon {
@@ -227,7 +241,15 @@ impl Daemon {
                     self.shell.scribe.warn(&problem);
                     None
                 }
-                Notice::ScanDone { tokens } => (!tokens.is_empty()).then_some(Input::Scanned),
+                Notice::ScanDone { tokens, failed: false } => {
+                    self.unread = false;
+                    (!tokens.is_empty()).then_some(Input::Scanned)
+                }
+                // Said again with the first scan that works; what works off an inbox once does not wait for that.
+                Notice::ScanDone { tokens, failed: true } => {
+                    self.unread = true;
+                    (self.once && !tokens.is_empty()).then_some(Input::Scanned)
+                }
             },
             recv(ears.signals) -> signal => match signal.ok()? {
                 Signal::Terminate => Some(Input::Stop { by: "signal".to_owned() }),

@@ -153,3 +153,29 @@ fn leftovers_end_before_their_folders_are_cleared_and_what_stays_is_a_warning() 
     assert!(format!("{said:?}").contains("E0704"), "{said:?}");
     world.sound();
 }
+
+#[test]
+fn an_inbox_that_cannot_be_read_is_not_empty() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new("sandbox: {allow_root: true}\n");
+    world.drop_in("a.yml", &ask("ok", "on: web"));
+    let inbox = world.ops().join("requests");
+    fs::set_permissions(&inbox, fs::Permissions::from_mode(0o000)).unwrap();
+    let program = env!("CARGO_BIN_EXE_dispatcher");
+    // Root reads everything, unless it gives up that right.
+    let mut command = match nix::unistd::geteuid().is_root() {
+        true => {
+            let mut command = world.command("setpriv", &world.ops());
+            command.args(["--bounding-set", "-dac_override,-dac_read_search", program]);
+            command
+        }
+        false => world.command(program, &world.ops()),
+    };
+    let output = command.args(["--once", "--no-tui"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), told.matches("E0150").count()), (Some(75), 1), "{told}");
+    fs::set_permissions(&inbox, fs::Permissions::from_mode(0o755)).unwrap();
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert_eq!(world.outcome("a.yml")["status"], "succeeded");
+    world.sound();
+}

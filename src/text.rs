@@ -38,6 +38,21 @@ pub fn bytes(bytes: &[u8]) -> String {
     out
 }
 
+/// JSON as it may be shown: the controls and deceptive characters that JSON allows in strings stand as `\\uXXXX`, which
+/// means the same.
+#[must_use]
+pub fn json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' => out.push(c),
+            c if c.is_control() || is_deceptive(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// A source line cut to the part around column `col` (1-based) that fits 100 characters, and the line of carets that
 /// underlines `len` characters of it.
 #[must_use]
@@ -99,6 +114,14 @@ mod tests {
     fn nothing_raw_gets_through() {
         assert_eq!(line("a\u{1b}[31m\n\u{7f}\u{9b}b\u{202e}c"), "a^[[31m^J^?<U+009B>b<U+202E>c");
         assert_eq!(bytes(b"ok\xff\xc3("), "ok\\xFF\\xC3(");
+    }
+
+    #[test]
+    fn json_stays_the_same_value() {
+        let value = serde_json::json!({ "a\u{9b}": ["\u{1b}[0m\n", "\u{202e}\u{7f}", "grün 🚀"] });
+        let shown = json(&value.to_string());
+        assert!(!shown.chars().any(|c| c.is_control() || is_deceptive(c)), "{shown:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ansi_term::{Color as Paint, Style};
 use crate::cli::{Color, Common, Exit, Failure};
 use crate::diagnostic::Diagnostic;
 use crate::status::State;
+use crate::text;
 
 /// The options that every verb knows, resolved.
 #[derive(Clone, Debug)]
@@ -65,12 +66,31 @@ impl Context {
     /// # Errors
     /// 74 where stdout cannot be written to.
     pub fn print(&self, text: &str) -> Result<(), Failure> {
+        self.write(text.as_bytes())
+    }
+
+    /// Writes bytes to stdout, as [`Self::print`] does.
+    ///
+    /// # Errors
+    /// 74 where stdout cannot be written to.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::silent(Exit::DONE)),
             Err(error) => Err(Failure::io("write to stdout", &error)),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Says on stderr what does not keep the command from going on. Nobody is left to tell where that fails.
+    pub fn warn(&self, warning: &Diagnostic) {
+        let line = if self.common.json {
+            let warning = serde_json::json!({ "code": warning.code, "message": warning.message });
+            text::json(&serde_json::json!({ "warning": warning }).to_string())
+        } else {
+            format!("warning[{}]: {}", warning.code, text::line(&warning.message))
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
 
     /// Prints one JSON document on one line.
@@ -81,7 +101,7 @@ impl Context {
         let text = serde_json::to_string(value).map_err(|error| {
             Failure::new(Exit::BUG, Diagnostic::new("E0799", format!("failed to write JSON: {error}")))
         })?;
-        self.print(&(text + "\n"))
+        self.print(&(text::json(&text) + "\n"))
     }
 
     /// A state as people read it: glyph and word, in its colour.

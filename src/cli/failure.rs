@@ -1,5 +1,7 @@
 //! Why a command could not do what was asked: a diagnostic and an exit code.
 
+use std::path::Path;
+
 use crate::cli::Exit;
 use crate::diagnostic::{Diagnostic, Rejection};
 
@@ -29,6 +31,20 @@ impl Failure {
     #[must_use]
     pub fn io(what: &str, error: &std::io::Error) -> Self {
         Self::new(Exit::IO, Diagnostic::new("E0704", format!("failed to {what}: {error}")))
+    }
+
+    /// A file that was named on the command line cannot be read (exit 66); `-` is stdin.
+    #[must_use]
+    pub fn no_input(named: &str, error: &std::io::Error) -> Self {
+        let what = if named == "-" { "stdin".to_owned() } else { format!("`{named}`") };
+        let problem = Diagnostic::new("E0104", format!("failed to read {what}: {error}"));
+        let help = match error.kind() {
+            std::io::ErrorKind::NotFound if Path::new(named).is_relative() => {
+                "paths are relative to here, or to DIR with `-C DIR`"
+            }
+            _ => "name a file that holds one request, or `-` for stdin",
+        };
+        Self::new(Exit::NO_INPUT, problem.help(help))
     }
 
     /// Bad data (exit 65).
@@ -61,7 +77,7 @@ impl Failure {
             "problems": problems,
             "exit": self.exit.0,
         });
-        serde_json::json!({ "error": error }).to_string()
+        crate::text::json(&serde_json::json!({ "error": error }).to_string())
     }
 }
 

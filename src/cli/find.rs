@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, checkout};
 use crate::diagnostic::Diagnostic;
 use crate::quantity::round_duration;
 use crate::request::RunId;
@@ -26,16 +26,22 @@ impl Shelf {
     /// The status of one run; `None` where there is none that can be read.
     #[must_use]
     pub fn status(&self, id: RunId) -> Option<Status> {
-        let bytes = fs::read(self.root.join("processed").join(id.to_string()).join("status.json")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let inner = PathBuf::from(format!("processed/{id}/status.json"));
+        let bytes = checkout::read(&self.root, &inner, checkout::STATUS).ok()?;
+        // What another run's folder holds is no status of this one.
+        serde_json::from_slice(&bytes).ok().filter(|status: &Status| status.id == id)
+    }
+
+    /// The ids of all runs, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = RunId> {
+        let entries = fs::read_dir(self.root.join("processed")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RunId>().ok())
     }
 
     /// Every run, newest first.
     #[must_use]
     pub fn all(&self) -> Vec<Status> {
-        let entries = fs::read_dir(self.root.join("processed")).into_iter().flatten().flatten();
-        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RunId>().ok());
-        let mut all: Vec<Status> = ids.filter_map(|id| self.status(id)).collect();
+        let mut all: Vec<Status> = self.ids().filter_map(|id| self.status(id)).collect();
         all.sort_by_key(|status| std::cmp::Reverse((status.queued_at, status.id)));
         all
     }
@@ -127,6 +133,17 @@ mod tests {
         }
         let shelf = Shelf::new(dir.path());
         (dir, shelf, ids)
+    }
+
+    #[test]
+    fn a_status_is_read_from_its_own_folder_alone() {
+        let (dir, shelf, ids) = shelf();
+        let path = |id: RunId| dir.path().join(format!("processed/{id}/status.json"));
+        fs::remove_file(path(ids[0])).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path(ids[0])).unwrap();
+        fs::copy(path(ids[2]), path(ids[1])).unwrap();
+        let all: Vec<RunId> = shelf.all().iter().map(|status| status.id).collect();
+        assert_eq!(all, [ids[2]], "a link, and another run's status");
     }
 
     #[test]

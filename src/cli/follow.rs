@@ -1,6 +1,5 @@
 //! `wait` and `logs -f`: until a run is final, which means committed.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,10 +7,10 @@ use crate::cli::args::Logs;
 use crate::cli::ask;
 use crate::cli::context::Context;
 use crate::cli::find::Shelf;
+use crate::cli::tail::Tail;
 use crate::cli::{Exit, Failure};
 use crate::command::Command;
 use crate::diagnostic::Diagnostic;
-use crate::journal::LogFollower;
 use crate::quantity::parse_duration;
 use crate::request::RunId;
 use crate::status::Status;
@@ -126,50 +125,17 @@ pub fn logs(context: &Context, args: &Logs) -> Result<Exit, Failure> {
     if args.follow && !final_now {
         return follow(context, &root, status.id, args.exit_status);
     }
-    let path = root.join("logs").join(format!("{}.log", status.id));
-    let mut log = LogFollower::open(&path, 0).map_err(|error| {
+    let tail = Tail::open(&root, status.id).map_err(|error| {
         let problem =
-            Diagnostic::new("E0102", format!("run `{}` has no log that can be read: {error}", status.id.short()));
-        Failure::new(Exit::NO_INPUT, problem.help("dispatcher status     a log begins with the first attempt"))
+            Diagnostic::new("E0136", format!("run `{}` has no log that can be read: {error}", status.id.short()))
+                .note(format!("looked for in logs/{}.log; the run is {}", status.id, status.status.word()));
+        Failure::new(
+            Exit::NO_INPUT,
+            problem.help(format!("dispatcher show {}     a log begins with the first attempt", status.id)),
+        )
     })?;
-    copy(context, &mut log)?;
+    tail.finish(context)?;
     Ok(if args.exit_status { Exit::of_run(status.status, status.rc) } else { Exit::DONE })
-}
-
-/// Everything that a log has more by now; true where that was something.
-fn copy(context: &Context, log: &mut LogFollower) -> Result<bool, Failure> {
-    let mut some = false;
-    loop {
-        let more = log.read().map_err(|error| Failure::io("read the log", &error))?;
-        if more.skipped > 0 {
-            context.print(
-                &context.dim(&format!("-- {} bytes were dropped before they could be shown --\n", more.skipped)),
-            )?;
-        }
-        if more.bytes.is_empty() {
-            return Ok(some);
-        }
-        some = true;
-        let bytes = if context.colors { more.bytes } else { strip(&more.bytes) };
-        let mut out = std::io::stdout().lock();
-        match out.write_all(&bytes).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Err(Failure::silent(Exit::DONE)),
-            written => written.map_err(|error| Failure::io("write to stdout", &error))?,
-        }
-    }
-}
-
-/// Without colours: the log holds no other escape sequences.
-fn strip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&b| b == 0x1b) {
-        out.extend_from_slice(&rest[..at]);
-        let end = rest[at..].iter().position(|&b| b == b'm').map_or(rest.len(), |end| at + end + 1);
-        rest = &rest[end..];
-    }
-    out.extend_from_slice(rest);
-    out
 }
 
 /// Shows a run's log until it is final.
@@ -177,7 +143,6 @@ fn strip(bytes: &[u8]) -> Vec<u8> {
 /// # Errors
 /// 69 where no daemon runs.
 pub fn follow(context: &Context, root: &Path, id: RunId, exit_status: bool) -> Result<Exit, Failure> {
-    let path = root.join("logs").join(format!("{id}.log"));
     let (tell, told) = crossbeam_channel::bounded(1);
     let waiter = { (context.clone(), root.to_owned()) };
     std::thread::spawn(move || {
@@ -188,17 +153,17 @@ pub fn follow(context: &Context, root: &Path, id: RunId, exit_status: bool) -> R
     let mut log = None;
     let status = loop {
         if log.is_none() {
-            log = LogFollower::open(&path, 0).ok();
+            log = Tail::open(root, id).ok();
         }
         if let Some(log) = log.as_mut() {
-            copy(context, log)?;
+            log.copy(context)?;
         }
         if let Ok(ended) = told.recv_timeout(LOOK) {
             break ended?;
         }
     };
-    if let Some(mut log) = log.or_else(|| LogFollower::open(&path, 0).ok()) {
-        copy(context, &mut log)?;
+    if let Some(log) = log.or_else(|| Tail::open(root, id).ok()) {
+        log.finish(context)?;
     }
     Ok(match status {
         Some(status) if exit_status => Exit::of_run(status.status, status.rc),

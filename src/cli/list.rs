@@ -1,11 +1,12 @@
 //! `list` and `show`: runs from the files of the checkout, with or without a daemon.
 
-use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use crate::cli::args::List;
 use crate::cli::context::Context;
 use crate::cli::find::{Shelf, ago, bad};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, checkout};
 use crate::daemon::wall;
 use crate::diagnostic::Diagnostic;
 use crate::quantity::{round_duration, show_size};
@@ -178,11 +179,17 @@ pub fn show(context: &Context, what: &str) -> Result<Exit, Failure> {
         return Ok(Exit::DONE);
     }
     context.print(&sheet(context, &status))?;
-    if let Ok(request) = fs::read(root.join(&path).join("request.yml")) {
-        context.print(&format!("\n{}\n", context.bold(&format!("{path}/request.yml"))))?;
-        for line in String::from_utf8_lossy(&request).lines() {
-            context.print(&format!("  {}\n", text::line(line)))?;
+    let request = PathBuf::from(format!("{path}/request.yml"));
+    match checkout::read(&root, &request, checkout::REQUEST) {
+        Ok(bytes) => {
+            let mut out = format!("\n{}\n", context.bold(&format!("{path}/request.yml")));
+            for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+                out += &format!("  {}\n", text::bytes(line.strip_suffix(b"\n").unwrap_or(line)));
+            }
+            context.print(&out)?;
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => context.print(&format!("\n{path}/request.yml is not shown: {error}\n"))?,
     }
     Ok(Exit::DONE)
 }
@@ -214,7 +221,7 @@ fn sheet(context: &Context, status: &Status) -> String {
         "handler",
         status.handler.as_ref().map(|handler| {
             let dirty = if handler.dirty { " (edited, not committed)" } else { "" };
-            format!("{} sha256 {}{dirty}", text::line(&handler.file), handler.sha256.get(..12).unwrap_or(""))
+            format!("{} sha256 {}{dirty}", text::line(&handler.file), short_hash(&handler.sha256))
         }),
     );
     fact(
@@ -225,7 +232,7 @@ fn sheet(context: &Context, status: &Status) -> String {
                 text::line(&held.user),
                 held.cgroup,
                 held.landlock,
-                held.network,
+                text::line(&held.network),
                 held.seccomp
             )
         }),
@@ -244,28 +251,62 @@ fn sheet(context: &Context, status: &Status) -> String {
         }),
     );
     fact("result", status.result.as_ref().map(|result| text::line(&result.to_string())));
-    fact("error", status.error.as_ref().map(|error| format!("[{}] {}", error.code, text::line(&error.message))));
+    fact(
+        "error",
+        status
+            .error
+            .as_ref()
+            .map(|error| format!("[{}] {}", cut(&text::line(&error.code), 16), text::line(&error.message))),
+    );
     fact("log", status.log.as_deref().map(text::line));
     out
+}
+
+/// The beginning of what should be a hash.
+fn short_hash(hash: &str) -> String {
+    text::line(hash).chars().take(12).collect()
 }
 
 fn requester(status: &Status) -> Option<String> {
     let by = &status.requested_by;
     let name = text::line(by.name.as_deref()?);
     let email = by.email.as_deref().map_or(String::new(), |email| format!(" <{}>", text::line(email)));
-    let commit =
-        by.commit.as_deref().map_or(String::new(), |commit| format!(" in {}", commit.get(..12).unwrap_or(commit)));
+    let commit = by.commit.as_deref().map_or(String::new(), |commit| format!(" in {}", short_hash(commit)));
     Some(name + &email + &commit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::RunId;
+    use crate::status::{HandlerUsed, RequestedBy, StatusError};
 
     #[test]
     fn colours_do_not_count() {
         assert_eq!(visible("\u{1b}[1;31mab\u{1b}[0mc"), 3);
         assert_eq!(cut("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn what_was_pushed_is_shown_escaped_and_bounded() {
+        let time = Time::from_millis(1_763_900_000_000);
+        let evil = "\u{1b}]0;x\u{7}\u{9b}2J".to_owned();
+        let by = RequestedBy {
+            name: Some(evil.clone()),
+            email: Some(evil.clone()),
+            commit: Some(evil.repeat(9)),
+            ..RequestedBy::default()
+        };
+        let id = RunId::new(time, [1; 10]);
+        let mut status = Status::taken(id, evil.clone(), time, evil.clone(), by);
+        status.error = Some(StatusError { code: evil.repeat(9), message: evil.clone(), problems: Vec::new() });
+        status.handler = Some(HandlerUsed { file: evil.clone(), sha256: evil.repeat(9), dirty: false });
+        status.reason = Some(evil.clone());
+        status.log = Some(evil);
+        let context = Context { common: crate::cli::Common::default(), dir: PathBuf::new(), colors: false };
+        let all = sheet(&context, &status) + &row(&context, &status, time).concat();
+        assert!(!all.chars().any(|c| c != '\n' && c.is_control()), "{all:?}");
+        assert!(all.lines().all(|line| line.chars().count() < 200), "{all}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod checkout;
 mod context;
 mod demo;
 mod exit;
@@ -15,6 +16,7 @@ mod scratch;
 mod selftest;
 mod serve;
 mod submit;
+mod tail;
 mod validate;
 
 use std::io::Write as _;

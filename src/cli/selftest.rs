@@ -110,11 +110,18 @@ fn program() -> Check {
 }
 
 fn repository(context: &Context, root: &Path, checks: &mut Vec<Check>) {
-    let config = match serve::config(context, root) {
-        Ok(config) => config,
+    let loaded = match serve::loaded(context, root) {
+        Ok(loaded) => loaded,
         Err(failure) => return checks.extend(failure.problems.iter().map(|problem| bad("config", problem))),
     };
-    checks.push(good("config", "read and within all bounds"));
+    let unmet = loaded.unmet();
+    checks.extend(unmet.iter().map(|problem| bad("config", problem)));
+    match loaded.idle() {
+        _ if !unmet.is_empty() => {}
+        Some(warning) => checks.push(less("config", warning.message, "leave out what is not there yet")),
+        None => checks.push(good("config", "read and within all bounds")),
+    }
+    let config = loaded.config;
     let repo = match daemon::open_repo(root, &config) {
         Ok(repo) => repo,
         Err(refused) => return checks.extend(refused.problems.iter().map(|problem| bad("repository", problem))),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::context::Context;
 use crate::cli::{Exit, Failure};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::console::Terminal;
 use crate::daemon::{self, Options, Refused};
 use crate::engine::ExitCode;
@@ -21,11 +21,19 @@ impl From<Refused> for Failure {
 /// # Errors
 /// 78 with every problem.
 pub fn config(context: &Context, root: &Path) -> Result<Config, Failure> {
+    loaded(context, root).map(|loaded| loaded.config)
+}
+
+/// The same, with where each value came from.
+///
+/// # Errors
+/// As [`config`].
+pub fn loaded(context: &Context, root: &Path) -> Result<Loaded, Failure> {
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let loaded = Config::load(&[], env, context.common.config.as_deref()).map_err(Failure::config)?;
     loaded.refuse_inside(root).map_err(|problem| Failure::config(vec![problem]))?;
-    Ok(loaded.config)
+    Ok(loaded)
 }
 
 /// The folders of `DISPATCHER_HANDLERS`.
@@ -36,14 +44,11 @@ pub fn handler_folders() -> Vec<PathBuf> {
 }
 
 /// How a daemon on the repository at `root` is started from the command line.
-///
-/// # Errors
-/// 78 with every problem of the configuration.
-pub fn options(context: &Context, root: &Path) -> Result<Options, Failure> {
+fn options(context: &Context, root: &Path, config: Config) -> Options {
     let colors = context.colors && std::io::stdout().is_terminal() || context.common.color == crate::cli::Color::Always;
-    Ok(Options {
+    Options {
         dir: root.to_owned(),
-        config: config(context, root)?,
+        config,
         once: context.common.once,
         terminal: if context.common.json { Terminal::Off } else { Terminal::Stdout },
         colors: colors && !context.common.plain,
@@ -51,7 +56,7 @@ pub fn options(context: &Context, root: &Path) -> Result<Options, Failure> {
         handlers: handler_folders(),
         watch: true,
         places: None,
-    })
+    }
 }
 
 /// The daemon.
@@ -60,7 +65,15 @@ pub fn options(context: &Context, root: &Path) -> Result<Options, Failure> {
 /// What kept it from starting.
 pub fn serve(context: &Context) -> Result<Exit, Failure> {
     let root = context.root()?;
-    Ok(match daemon::run(&options(context, &root)?)? {
+    let loaded = loaded(context, &root)?;
+    let unmet = loaded.unmet();
+    if !unmet.is_empty() {
+        return Err(Failure::config(unmet));
+    }
+    if let Some(warning) = loaded.idle() {
+        context.warn(&warning);
+    }
+    Ok(match daemon::run(&options(context, &root, loaded.config))? {
         ExitCode::Done => Exit::DONE,
         ExitCode::TryLater => Exit::TRY_LATER,
     })

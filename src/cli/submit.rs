@@ -1,9 +1,10 @@
 //! `submit` and `retry`: a new file in the inbox. With a daemon it is dropped; without one it is committed and pushed, so
 //! that it works from any clone.
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -12,15 +13,14 @@ use crate::cli::args::{Follow, Retry, Submit};
 use crate::cli::ask;
 use crate::cli::context::Context;
 use crate::cli::find::Shelf;
-use crate::cli::{Exit, Failure, follow, serve, validate};
+use crate::cli::{Exit, Failure, checkout, follow, serve, validate};
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
-use crate::repo::{Integrated, NewFile, PushOutcome, Repo};
+use crate::repo::{Integrated, NewFile, Oid, PushOutcome, Repo};
 use crate::request::RunId;
+use crate::text;
 use crate::yaml;
 
-/// The largest request.
-const MOST: u64 = 1 << 20;
 /// How long a dropped file may take to be taken, where somebody waits for its run.
 const TAKEN: Duration = Duration::from_secs(60);
 
@@ -30,7 +30,7 @@ const TAKEN: Duration = Duration::from_secs(60);
 /// 64, 65, 78 where the request would be rejected, 66 where there is no such file, 73 where its name is taken.
 pub fn submit(context: &Context, args: &Submit) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let (name, bytes) = compose(args)?;
+    let (name, bytes) = compose(context, args)?;
     let kinds = validate::kinds(context, &root)?;
     kinds.check(&bytes, &format!("requests/{name}"))?;
     send(context, &root, &name, &bytes, args.no_push, &args.follow)
@@ -43,10 +43,11 @@ pub fn submit(context: &Context, args: &Submit) -> Result<Exit, Failure> {
 pub fn retry(context: &Context, args: &Retry) -> Result<Exit, Failure> {
     let root = context.root()?;
     let status = Shelf::new(&root).find(&args.run)?;
-    let path = root.join("processed").join(status.id.to_string()).join("request.yml");
-    let bytes = fs::read(&path).map_err(|error| {
-        let message = format!("the request of run `{}` was not kept: {error}", status.id.short());
-        Failure::new(Exit::NO_INPUT, Diagnostic::new("E0107", message))
+    let path = PathBuf::from(format!("processed/{}/request.yml", status.id));
+    let bytes = checkout::read(&root, &path, checkout::REQUEST).map_err(|error| {
+        let message = format!("the request of run `{}` cannot be read: {error}", status.id.short());
+        let problem = Diagnostic::new("E0138", message).note(format!("looked for in {}", path.display()));
+        Failure::new(Exit::NO_INPUT, problem.help("dispatcher submit FILE     asks with a file of your own"))
     })?;
     let bytes = without_id(&bytes);
     let safe: String = status.request.chars().map(|c| if c.is_ascii_graphic() && c != '/' { c } else { '_' }).collect();
@@ -83,37 +84,32 @@ fn free_name(root: &Path, name: &str) -> String {
 }
 
 /// The request's name and bytes: a file's own, or put together from the options.
-fn compose(args: &Submit) -> Result<(String, Vec<u8>), Failure> {
+fn compose(context: &Context, args: &Submit) -> Result<(String, Vec<u8>), Failure> {
     let what = args.what.to_string_lossy();
-    let path = Path::new(&args.what);
+    let path = &context.dir.join(&args.what);
     let given = args.resource.is_some() || !args.set.is_empty() || args.reason.is_some();
-    let read = |bytes: &mut Vec<u8>, from: &mut dyn std::io::Read| from.take(MOST + 1).read_to_end(bytes);
     if what == "-" || path.is_file() {
         if given {
             let problem = Diagnostic::new("E0105", "`--set`, `--resource` and `--reason` make a new request")
                 .help("write them into the file, or name a kind instead of a file");
             return Err(Failure::new(Exit::USAGE, problem));
         }
-        let mut bytes = Vec::new();
         if what == "-" {
-            read(&mut bytes, &mut std::io::stdin().lock()).map_err(|error| Failure::io("read stdin", &error))?;
+            let bytes = checkout::whole(std::io::stdin().lock(), checkout::REQUEST)
+                .map_err(|error| Failure::no_input("-", &error))?;
             return Ok((fresh_name("request"), bytes));
         }
-        let mut file = fs::File::open(path).map_err(|error| no_file(path, &error))?;
-        read(&mut bytes, &mut file).map_err(|error| no_file(path, &error))?;
+        let bytes = fs::File::open(path)
+            .and_then(|file| checkout::whole(file, checkout::REQUEST))
+            .map_err(|error| Failure::no_input(&what, &error))?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let fits = [".yml", ".yaml"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.');
         return Ok((if fits { name } else { format!("{}.yml", name.trim_start_matches('.')) }, bytes));
     }
     if what.contains('/') || what.ends_with(".yml") || what.ends_with(".yaml") {
-        return Err(no_file(path, &std::io::ErrorKind::NotFound.into()));
+        return Err(Failure::no_input(&what, &std::io::ErrorKind::NotFound.into()));
     }
     Ok((fresh_name(&what), from_options(&what, args)?))
-}
-
-fn no_file(path: &Path, error: &std::io::Error) -> Failure {
-    let problem = Diagnostic::new("E0104", format!("failed to read `{}`: {error}", path.display()));
-    Failure::new(Exit::NO_INPUT, problem)
 }
 
 /// A name that sorts by time and that nobody else has.
@@ -129,7 +125,7 @@ fn from_options(kind: &str, args: &Submit) -> Result<Vec<u8>, Failure> {
     for set in &args.set {
         let usage = |message: String| Failure::new(Exit::USAGE, Diagnostic::new("E0105", message));
         let Some((key, text)) = set.split_once('=') else {
-            return Err(usage(format!("`--set {}`: `KEY=VALUE` is wanted", crate::text::line(set))));
+            return Err(usage(format!("`--set {}`: `KEY=VALUE` is wanted", text::line(set))));
         };
         let line = format!("value: {text}");
         let value = match yaml::read(line.as_bytes(), "--set", yaml::Limits::REQUEST) {
@@ -177,7 +173,14 @@ fn send(
     no_push: bool,
     how: &Follow,
 ) -> Result<Exit, Failure> {
-    let target = root.join("requests").join(name);
+    let inbox = root.join("requests");
+    if inbox.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        let problem = Diagnostic::new("E0139", format!("`{}` is not a folder, and is not followed", inbox.display()))
+            .note("a link there would put the request anywhere")
+            .help("git log -- requests     shows who made it that");
+        return Err(Failure::new(Exit::CONFIG, problem));
+    }
+    let target = inbox.join(name);
     if target.symlink_metadata().is_ok() {
         let problem =
             Diagnostic::new("E0108", format!("`requests/{name}` is there already")).help("give it another name");
@@ -186,12 +189,12 @@ fn send(
     if ask::connect(context, root)?.is_none() {
         return commit(context, root, name, bytes, no_push, how);
     }
-    let known: Vec<RunId> = Shelf::new(root).all().into_iter().map(|status| status.id).collect();
+    let known: HashSet<RunId> = Shelf::new(root).ids().collect();
     drop_in(root, &target, bytes).map_err(|error| Failure::io(&format!("write `{}`", target.display()), &error))?;
     if !how.wait && !how.follow {
         return said(context, name, None);
     }
-    let id = taken_as(root, name, &known)?;
+    let id = taken_as(root, name, known)?;
     if how.follow {
         return follow::follow(context, root, id, true);
     }
@@ -212,18 +215,34 @@ fn drop_in(root: &Path, target: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// The run that a dropped file became.
-fn taken_as(root: &Path, name: &str, known: &[RunId]) -> Result<RunId, Failure> {
+fn taken_as(root: &Path, name: &str, mut known: HashSet<RunId>) -> Result<RunId, Failure> {
     let deadline = Instant::now() + TAKEN;
+    let shelf = Shelf::new(root);
     while Instant::now() < deadline {
-        let all = Shelf::new(root).all();
-        if let Some(status) = all.iter().find(|status| status.request == name && !known.contains(&status.id)) {
-            return Ok(status.id);
+        if let Some(id) = newly_taken(&shelf, name, &mut known) {
+            return Ok(id);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     let problem = Diagnostic::new("E0109", format!("`requests/{name}` was not taken within {} s", TAKEN.as_secs()))
         .help("dispatcher status     says why no work begins");
     Err(Failure::new(Exit::TRY_LATER, problem))
+}
+
+/// Looks at the runs that are not `known`; those that turn out to be others' are known from then on.
+fn newly_taken(shelf: &Shelf, name: &str, known: &mut HashSet<RunId>) -> Option<RunId> {
+    for id in shelf.ids() {
+        // A folder whose status is not written yet is looked at again.
+        if !known.contains(&id)
+            && let Some(status) = shelf.status(id)
+        {
+            if status.request == name {
+                return Some(id);
+            }
+            known.insert(id);
+        }
+    }
+    None
 }
 
 fn said(context: &Context, name: &str, commit: Option<&str>) -> Result<Exit, Failure> {
@@ -234,7 +253,7 @@ fn said(context: &Context, name: &str, commit: Option<&str>) -> Result<Exit, Fai
             || "dropped into the inbox".to_owned(),
             |commit| format!("committed as {}", commit.get(..12).unwrap_or(commit)),
         );
-        context.print(&format!("requests/{name} {how}\n"))?;
+        context.print(&format!("requests/{} {how}\n", text::line(name)))?;
     }
     Ok(Exit::DONE)
 }
@@ -254,20 +273,24 @@ fn commit(
             .help("leave `--wait` out and look later: git pull && dispatcher list");
         return Err(Failure::new(Exit::UNAVAILABLE, problem));
     }
-    let config = serve::config(context, root)?;
+    let mut config = serve::config(context, root)?;
+    // Its author is who asked.
+    let person = crate::repo::Identity::of_person(root);
+    config.identity = crate::config::Identity { name: person.name, email: Some(person.email) };
     let repo = daemon::open_repo(root, &config)?;
     if !no_push {
         // First what others pushed: a commit on an old tip could only be published by rebasing it.
         catch_up(&repo)?;
     }
     let file = NewFile { path: format!("requests/{name}"), bytes: bytes.to_vec(), executable: false };
-    let added = repo.add_files(&format!("request: {name}"), &[file]);
-    let oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
+    let (subject, files) = (format!("request: {name}"), [file]);
+    let added = repo.add_files(&subject, &files);
+    let mut oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
         Ok(oid) => oid,
         Err(blocked) => return Err(Failure::new(Exit::TRY_LATER, blocked.diagnostic())),
     };
     if !no_push {
-        publish(&repo)?;
+        publish(&repo, &mut oid, &subject, &files)?;
     }
     said(context, name, Some(&oid.to_string()))
 }
@@ -286,8 +309,9 @@ fn catch_up(repo: &Repo) -> Result<(), Failure> {
     }
 }
 
-fn publish(repo: &Repo) -> Result<(), Failure> {
-    for _ in 0..8 {
+/// Pushes the request. Where others were faster it is committed again on top of what they pushed.
+fn publish(repo: &Repo, oid: &mut Oid, subject: &str, files: &[NewFile]) -> Result<(), Failure> {
+    for _ in 0..64 {
         let failed = |words: String| {
             let problem =
                 Diagnostic::new("E0502", format!("the request is committed here, and the push failed: {words}"))
@@ -299,9 +323,10 @@ fn publish(repo: &Repo) -> Result<(), Failure> {
             PushOutcome::Refused { words } | PushOutcome::Unreachable { words } => return Err(failed(words)),
             PushOutcome::Moved => {
                 repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
-                let done = repo.integrate(&[]).map_err(|error| failed(error.to_string()))?;
-                if let Integrated::Blocked(blocked) = done {
-                    return Err(failed(blocked.diagnostic().message));
+                match repo.add_files_again(*oid, subject, files).map_err(|error| failed(error.to_string()))? {
+                    Some(Ok(again)) => *oid = again,
+                    Some(Err(blocked)) => return Err(failed(blocked.diagnostic().message)),
+                    None => return Err(failed("other commits wait to be pushed with it".to_owned())),
                 }
             }
         }
@@ -324,6 +349,29 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8(without_id(with.as_bytes())).unwrap(), without);
         }
+    }
+
+    #[test]
+    fn only_new_runs_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(dir.path());
+        let time = crate::time::Time::from_millis(1_763_900_000_000);
+        let ids = [1, 2, 3].map(|n| RunId::new(time, [n; 10]));
+        let folder = |id: RunId| dir.path().join(format!("processed/{id}"));
+        let put = |id: RunId, name: &str| {
+            fs::create_dir_all(folder(id)).unwrap();
+            let by = crate::status::RequestedBy::default();
+            let status = crate::status::Status::taken(id, name.to_owned(), time, "h".to_owned(), by);
+            fs::write(folder(id).join("status.json"), status.to_bytes()).unwrap();
+        };
+        put(ids[0], "mine.yml");
+        let mut known: HashSet<RunId> = shelf.ids().collect();
+        put(ids[1], "other.yml");
+        fs::create_dir_all(folder(ids[2])).unwrap();
+        assert_eq!(newly_taken(&shelf, "mine.yml", &mut known), None);
+        assert!(known.contains(&ids[1]) && !known.contains(&ids[2]), "{known:?}");
+        put(ids[2], "mine.yml");
+        assert_eq!(newly_taken(&shelf, "mine.yml", &mut known), Some(ids[2]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::context::Context;
 use crate::cli::list::table;
 use crate::cli::serve;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, checkout};
 use crate::daemon::{self, Library, Source, understand};
 use crate::diagnostic::Diagnostic;
 use crate::quantity::{show_duration, show_size};
@@ -58,13 +58,15 @@ pub fn validate(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
     let mut good = Vec::new();
     for file in files {
         let shown = file.display().to_string();
-        let read = if shown == "-" { std::io::Read::bytes(std::io::stdin().lock()).collect() } else { fs::read(file) };
+        let read = if shown == "-" {
+            checkout::whole(std::io::stdin().lock(), checkout::REQUEST)
+        } else {
+            let opened = fs::File::open(context.dir.join(file));
+            opened.and_then(|file| checkout::whole(file, checkout::REQUEST))
+        };
         let checked = match read {
             Ok(bytes) => kinds.check(&bytes, &shown),
-            Err(error) => Err(Failure::new(
-                Exit::NO_INPUT,
-                Diagnostic::new("E0104", format!("failed to read `{}`: {error}", text::line(&shown))),
-            )),
+            Err(error) => Err(Failure::no_input(&shown, &error)),
         };
         match checked {
             Ok(()) => good.push(shown),
@@ -155,7 +157,7 @@ pub fn schema(context: &Context, kind: Option<&str>) -> Result<Exit, Failure> {
         context.print_json(&value)?;
     } else {
         let pretty = serde_json::to_string_pretty(&value).unwrap_or_default();
-        context.print(&(pretty + "\n"))?;
+        context.print(&(text::json(&pretty) + "\n"))?;
     }
     Ok(Exit::DONE)
 }

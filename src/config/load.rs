@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::keys::{KEYS, Key};
 use super::secrets;
 use super::settings::Config;
-use crate::diagnostic::{Code, Diagnostic, Place};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::reading::{Reading, child, suggestion};
 use crate::text::nearest;
 use crate::yaml::{self, Limits, Part};
@@ -268,12 +268,7 @@ fn contradictions(loaded: &Loaded) -> Option<Diagnostic> {
     }
     let problem = Diagnostic::new("E0804", "`sandbox.user` cannot be `root` while `sandbox.allow_root` is `false`")
         .help("name an ordinary user, such as `executor`");
-    Some(match (&loaded.file, &loaded.origins["sandbox.user"]) {
-        (Some(file), Origin::File { line }) => {
-            problem.at(Place { file: file.display().to_string(), line: *line, col: 1, len: 1, snippet: None })
-        }
-        (_, origin) => problem.note(format!("it is set by: {origin}")),
-    })
+    Some(loaded.placed(problem, "sandbox.user"))
 }
 
 #[cfg(test)]

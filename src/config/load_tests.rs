@@ -288,3 +288,43 @@ fn a_configuration_in_the_repository_is_refused() {
     std::os::unix::fs::symlink(setup.file(), &out).unwrap();
     load(&out).refuse_inside(repo.path()).unwrap_err();
 }
+
+#[test]
+fn what_cannot_be_given_is_said() {
+    let said = |text: &str, env: &[(&str, &str)]| {
+        let loaded = Setup::new(text).load(env, &[]).unwrap();
+        let unmet: Vec<String> = loaded
+            .unmet()
+            .iter()
+            .map(|p| {
+                let place = p.place.as_ref().map_or(0, |place| place.line);
+                format!("{} {place} {} {}", p.code, p.message, p.notes.join("|"))
+            })
+            .collect();
+        (unmet, loaded.idle().map(|warning| format!("{} {}", warning.code, warning.message)))
+    };
+    assert_eq!(said("workers: 2\nsandbox: {cgroup: auto, landlock: off}\n", &[]), (Vec::new(), None));
+    let (unmet, idle) = said(
+        "workers: 2\nsandbox:\n  cgroup: require\n  seccomp: require\n",
+        &[("DISPATCHER_SANDBOX_LANDLOCK", "require")],
+    );
+    let line = |line: usize, key: &str, what: &str| {
+        let message = format!("`sandbox.{key}` is `require`, and this version cannot hold handlers by {what}");
+        format!("E0809 {line} {message} nothing was started with less")
+    };
+    assert_eq!(unmet[0], line(3, "cgroup", "control groups"));
+    assert_eq!(
+        unmet[1],
+        line(0, "landlock", "Landlock") + "|it is set by: environment variable DISPATCHER_SANDBOX_LANDLOCK"
+    );
+    assert_eq!((&unmet[2], unmet.len(), idle), (&line(4, "seccomp", "a system call filter"), 3, None));
+    let (unmet, idle) = said(
+        "listen: 127.0.0.1:9000\nsecrets:\n  A: {file: /a, kinds: [b]}\nhttps: {ca_file: /c}\n",
+        &[("DISPATCHER_GIT_PAUSE", "true")],
+    );
+    assert_eq!(unmet, Vec::<String>::new());
+    assert_eq!(
+        idle.unwrap(),
+        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `https.ca_file` (file, line 4), `listen` (file, line 1), `secrets.A` (file, line 3)"
+    );
+}

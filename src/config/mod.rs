@@ -1,6 +1,7 @@
 //! Host configuration: defaults, file, environment, flags, and where each value came from.
 //! Also the host's places: where the local state, the control socket and the resource locks of a repository lie.
 
+mod effect;
 mod keys;
 mod load;
 pub mod places;

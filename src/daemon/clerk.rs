@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use crate::command::Side;
+use crate::command::{Answer, Side};
+use crate::daemon::answers::{self, Question};
 use crate::daemon::book::Book;
 use crate::daemon::clock::Clock;
 use crate::daemon::library::{Library, LibraryError, Signature, Source};
@@ -21,7 +22,8 @@ use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
-    Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord, TakenPath,
+    self, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord,
+    TakenPath,
 };
 use crate::request::RunId;
 use crate::runs::Runs;
@@ -47,9 +49,9 @@ pub enum Job {
     /// Read handlers and schemas again where they changed.
     Reload,
     /// A person decided what is to follow from a remote that was rewritten.
-    Decide(Side, Sender<Result<(), Diagnostic>>),
-    /// How a run ended that is not in the book.
-    Recorded(RunId, Sender<Option<Status>>),
+    Decide(Side, Sender<Answer>),
+    /// About a run that is not in the book any more.
+    Recorded(RunId, Question, Sender<Answer>),
 }
 
 /// The handlers and schemas in force, for whoever starts a run.
@@ -115,12 +117,14 @@ impl Clerk {
                 Vec::new()
             }
             Job::Decide(side, reply) => {
-                let _ = reply.send(self.decide(side));
+                // A client that went away is not told.
+                let _ = reply.try_send(answers::decided(&self.decide(side)));
                 vec![Input::FetchNow]
             }
-            Job::Recorded(id, reply) => {
+            Job::Recorded(id, question, reply) => {
                 let bytes = self.repo.status_of(id).ok().flatten();
-                let _ = reply.send(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+                let status: Option<Status> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                let _ = reply.try_send(answers::about(id, question, status.as_ref()));
                 Vec::new()
             }
         }
@@ -189,13 +193,21 @@ impl Clerk {
         problems.iter().for_each(|problem| self.scribe.warn(problem));
     }
 
-    fn commit(&mut self, ids: Vec<RunId>) -> CommitReport {
-        let records: Vec<RunRecord> =
-            ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
-        match self.repo.commit(&records) {
-            Ok(committed) => {
-                self.index_lags |= !committed.indexed;
-                CommitReport::Done { ids, commit: committed.oid.to_string() }
+    /// Records the first of these, as many as fit into one commit; the engine asks for the others again.
+    fn commit(&mut self, mut ids: Vec<RunId>) -> CommitReport {
+        let known = |id: &RunId| self.book.with(*id, |page| self.record(page));
+        let mut records: Vec<RunRecord> = ids.iter().filter_map(known).collect();
+        records.truncate(repo::fitting(&records));
+        if let Some(last) = records.last() {
+            // Whoever has no page is recorded.
+            let upto = ids.iter().position(|id| *id == last.id).map_or(ids.len(), |at| at + 1);
+            ids.truncate(upto);
+        }
+        match self.repo.record(records) {
+            Ok(recorded) => {
+                self.index_lags |= !recorded.indexed;
+                recorded.problems.iter().for_each(|problem| self.scribe.warn(problem));
+                CommitReport::Done { ids, commit: recorded.commit.to_string() }
             }
             Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
         }
@@ -254,12 +266,33 @@ impl Clerk {
 
     fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
         self.mend_index();
-        let commits = match fetched {
-            Err(error) => return FetchReport::Failed { message: error.diagnostic().message },
-            Ok(FetchOutcome::NoRemote) => return FetchReport::NoRemote,
-            Ok(FetchOutcome::Fetched { new_commits, .. }) => new_commits,
-        };
-        self.follow(commits).unwrap_or_else(|error| FetchReport::Failed { message: error.to_string() })
+        match fetched {
+            Err(error) => self.unasked(error.diagnostic().message),
+            Ok(FetchOutcome::NoRemote) => FetchReport::NoRemote,
+            Ok(FetchOutcome::Fetched { new_commits, .. }) => self.bring(new_commits),
+        }
+    }
+
+    /// Follows what earlier fetches brought although the remote could not be asked: a crash may have come in the middle
+    /// of that, and then requests lie in the inbox that HEAD does not hold.
+    fn unasked(&self, message: String) -> FetchReport {
+        let before = self.repo.tip().ok();
+        let report = self.bring(0);
+        if matches!(report, FetchReport::Done { .. }) && before == self.repo.tip().ok() {
+            return FetchReport::Failed { message };
+        }
+        // The report says what became of the checkout; the next fetch says the rest.
+        self.scribe.emit(Event::FetchFailed { message });
+        report
+    }
+
+    /// Whatever goes wrong here holds intake: work tree and HEAD may be of different commits.
+    fn bring(&self, commits: usize) -> FetchReport {
+        self.follow(commits).unwrap_or_else(|error| {
+            // What cannot be told counts as ahead: a push too many does no harm.
+            let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
+            FetchReport::Blocked { detail: error.to_string(), ahead }
+        })
     }
 
     fn follow(&self, commits: usize) -> Result<FetchReport, RepoError> {

@@ -10,7 +10,7 @@ use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
 use crate::daemon::intake::{Understood, duplicate, order, other_bytes, path_of, rejected, understand};
 use crate::diagnostic::{Diagnostic, Rejection};
-use crate::engine::{Found, Prior, Verdict};
+use crate::engine::{CRASHED, Found, NOT_BEGUN, Prior, STOPPED, Verdict};
 use crate::event::{Event, RunRef};
 use crate::journal::read_entries;
 use crate::repo::TakenRequest;
@@ -170,7 +170,7 @@ fn tries(path: &Path, last: u32) -> Tries {
         u32::try_from(ends.values().filter(|why| wanted(why)).count()).unwrap_or(u32::MAX)
     };
     Tries {
-        crashes: count(&|why| why == "crashed"),
-        failures: count(&|why| !["crashed", "dispatcher stopped"].contains(&why)),
+        crashes: count(&|why| why == CRASHED),
+        failures: count(&|why| ![CRASHED, STOPPED, NOT_BEGUN].contains(&why)),
     }
 }

@@ -54,7 +54,8 @@ impl Default for Cleaner {
 
 impl Cleaner {
     /// One that also passes the marks of the dispatcher's own lines: for reading a log back.
-    pub(super) fn trusting() -> Self {
+    #[must_use]
+    pub fn trusting() -> Self {
         Self { digits: FOREIGN_DIGITS + 1, ..Self::default() }
     }
 

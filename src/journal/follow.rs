@@ -41,7 +41,13 @@ impl LogFollower {
     /// # Errors
     /// Where the file cannot be opened.
     pub fn open(path: &Path, from: u64) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, next: from, mark_at: None, seen: None })
+        Ok(Self::over(File::open(path)?, from))
+    }
+
+    /// As [`Self::open`], over a log that is open already.
+    #[must_use]
+    pub const fn over(file: File, from: u64) -> Self {
+        Self { file, next: from, mark_at: None, seen: None }
     }
 
     /// What is new, up to 1 MiB; to be called again until `bytes` is empty.

@@ -37,6 +37,7 @@ pub struct Seen {
     pub attempt: u32,
     pub failures: u32,
     pub crashes: u32,
+    pub troubles: u32,
     seq: u64,
     after: Duration,
     since: Duration,
@@ -115,6 +116,7 @@ impl Watch {
             attempt,
             failures,
             crashes,
+            troubles: 0,
             seq: self.seq,
             after: Duration::ZERO,
             since: now.mono,
@@ -199,7 +201,7 @@ impl Watch {
             }
             Prior::Running { order, attempt, failures, crashes } => {
                 let counts = (*attempt, *failures, crashes + 1);
-                let due = lost(order, crashes + 1, true, *attempt);
+                let due = lost(order, crashes + 1, *attempt);
                 self.add(now, id, Some((**order).clone()), Stage::Due(due), counts, true);
             }
         }

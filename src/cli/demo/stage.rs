@@ -9,13 +9,16 @@ use super::cast::{self, ROLES, Role};
 use crate::cli::context::Context;
 use crate::cli::find::Shelf;
 use crate::cli::scratch::Scratch;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, checkout};
 use crate::config::Config;
 use crate::console::Terminal;
 use crate::daemon::{self, Options};
 use crate::diagnostic::Diagnostic;
 use crate::repo::{self, Identity, NewFile, PushOutcome, Repo, Settings};
 use crate::status::Status;
+
+/// More than any log of the demo has, in bytes.
+const LOG: u64 = 1 << 20;
 
 /// Where the demo is played.
 pub(super) struct Stage {
@@ -97,8 +100,9 @@ impl Stage {
 
     /// A run's own lines of its log, without times and colours.
     pub fn own_lines(&self, status: &Status) -> Vec<String> {
-        let path = status.log.as_ref().map(|log| self.ana().join(log)).unwrap_or_default();
-        let text = fs::read_to_string(path).unwrap_or_default();
+        let inner = Path::new(status.log.as_deref().unwrap_or_default());
+        let bytes = checkout::read(&self.ana(), inner, LOG).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().filter_map(|line| line.split_once("\u{1b}[0m  "));
         lines.map(|(_, line)| line.to_owned()).collect()
     }

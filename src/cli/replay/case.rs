@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::play::CameOut;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, checkout};
 use crate::diagnostic::Diagnostic;
 use crate::repo::NewFile;
 use crate::text;
@@ -18,6 +18,9 @@ const FILES: &str = "files";
 pub(super) const LOG: &str = "expected.log";
 /// What the status must be.
 pub(super) const STATUS: &str = "expected.status.json";
+
+/// More than any file of a case has, in bytes.
+const MOST: u64 = 64 << 20;
 
 /// A golden case.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ impl Case {
             return Err(Failure::new(Exit::NO_INPUT, problem));
         }
         let io = |error: io::Error| Failure::io(&format!("read `{shown}`"), &error);
-        let Some(request) = optional(&path.join(REQUEST)).map_err(io)? else {
+        let Some(request) = optional(&path, REQUEST).map_err(io)? else {
             let problem = Diagnostic::new("E0131", format!("the case `{shown}` has no `{REQUEST}`"))
                 .help(format!("dispatcher replay {}/*     replays the cases in a folder", shown.trim_end_matches('/')));
             return Err(Failure::new(Exit::NO_INPUT, problem));
@@ -68,7 +71,7 @@ impl Case {
         }
         let name = path.canonicalize().map_err(io)?.file_name().map(|name| name.to_string_lossy().into_owned());
         let expected = |name| {
-            let bytes = optional(&path.join(name)).map_err(io)?;
+            let bytes = optional(&path, name).map_err(io)?;
             Ok::<_, Failure>(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
         Ok(Self {
@@ -99,8 +102,8 @@ impl Case {
     }
 }
 
-fn optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+fn optional(case: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+    match checkout::read(case, Path::new(name), MOST) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -131,7 +134,8 @@ pub(super) fn files_below(folder: &Path) -> io::Result<Vec<NewFile>> {
                     io::Error::other(format!("`{}` is not UTF-8", text::line(&path.to_string_lossy())))
                 })?;
                 let executable = meta.mode() & 0o111 != 0;
-                files.push(NewFile { path: name.to_owned(), bytes: fs::read(entry.path())?, executable });
+                let bytes = checkout::read(folder, &path, MOST)?;
+                files.push(NewFile { path: name.to_owned(), bytes, executable });
             }
         }
     }

@@ -117,7 +117,8 @@ fn in_order<T: Send>(
         drop(results);
         let mut early = BTreeMap::new();
         let mut due = 0;
-        for (at, result) in &done {
+        // Moved in here: whoever still works gives up where nobody hears the result.
+        for (at, result) in done {
             if !signals.is_empty() {
                 // A daemon that was told to stop has left its case half done.
                 break;
@@ -130,4 +131,24 @@ fn in_order<T: Send>(
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_ends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("request.yml"), "kind: a\n").unwrap();
+        let case = Case::read(dir.path(), std::path::Path::new(".")).unwrap();
+        let cases = vec![case; 200];
+        let (_to_signals, signals) = bounded(1);
+        let (ended, told) = bounded(1);
+        std::thread::spawn(move || {
+            let outcome = in_order(&cases, &signals, |case| case.name.clone(), |_| Err(Failure::silent(Exit::DONE)));
+            ended.send(outcome.unwrap_err().exit).unwrap();
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(20)).unwrap(), Exit::DONE);
+    }
 }

@@ -8,7 +8,7 @@ use super::case::{Case, files_below};
 use super::normal::Normal;
 use crate::cli::context::Context;
 use crate::cli::scratch::Scratch;
-use crate::cli::{Exit, Failure, init, serve};
+use crate::cli::{Exit, Failure, checkout, init, serve};
 use crate::config::Config;
 use crate::daemon::{self, Options};
 use crate::diagnostic::Diagnostic;
@@ -16,6 +16,9 @@ use crate::engine::ExitCode;
 use crate::repo::{self, Identity, NewFile, Repo, Settings};
 use crate::request::RunId;
 use crate::status::Status;
+
+/// More than any log of a case has, in bytes.
+const LOG: u64 = 64 << 20;
 
 /// What came out of a case, without what differs from run to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +118,8 @@ fn came_out(case: &Case, scratch: &Scratch, repo: &Repo, root: &Path, id: RunId)
     let recorded = repo.status_of(id).map_err(|error| failed(error.diagnostic()))?.unwrap_or_default();
     let status: Status = serde_json::from_slice(&recorded)
         .map_err(|error| failed(Diagnostic::new("E0134", format!("the status of case `{}`: {error}", case.name))))?;
-    let log = fs::read(root.join(status.log.as_deref().unwrap_or_default())).map_err(io("read the case's log"))?;
+    let log = checkout::read(root, Path::new(status.log.as_deref().unwrap_or_default()), LOG)
+        .map_err(io("read the case's log"))?;
     let normal = Normal::of(Some(&id.to_string()), &case.request, Some(scratch.path()));
     let status = normal.status(&recorded).unwrap_or_default();
     Ok(CameOut { log: normal.log(&String::from_utf8_lossy(&log)), status })

@@ -28,11 +28,26 @@ pub struct Understood {
     pub routed: Arc<Routed>,
 }
 
-/// Reads a request as the library understands it.
+/// Reads a request as the library understands it. One that makes a parser panic is as bad as any other.
 ///
 /// # Errors
 /// The rejection with all problems.
 pub fn understand(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
+    guarded(|| read(library, bytes, file)).unwrap_or_else(|| Err(Rejection::one(65, crashing(file))))
+}
+
+/// What `work` gives; `None` where it panics: whoever may write a file must not be able to end the thread that reads it.
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // Nothing is shared that the work changes.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+}
+
+fn crashing(file: &str) -> Diagnostic {
+    Diagnostic::new("E0110", format!("`{file}` cannot be read: the program that reads it fails on its contents"))
+        .help("write it more simply; this is a mistake of the dispatcher, and worth a report with that file")
+}
+
+fn read(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
     let request = schema::parse(bytes, file, &library.schemas, &library.table)?;
     let routed = library.table.route(&request)?;
     // What only narrows what a handler may do is left out visibly: the log and the status say what held the run.
@@ -155,6 +170,7 @@ impl Clerk {
         let mut page = Page::new(name.to_owned(), status);
         page.taken = Some(taken);
         page.tracked = tracked;
+        page.bytes = fate.is_ok().then(|| Arc::new(bytes.to_vec()));
         Ok(self.report(page, fate, by, first))
     }
 
@@ -213,7 +229,7 @@ impl Clerk {
     }
 
     /// The bytes with which an id was asked before; the inner `None` where it never was.
-    fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         // A folder alone proves nothing: a take that did not happen may have left one.
         if self.book.has(id) || !self.runs.is_hollow(id) {
@@ -240,7 +256,7 @@ pub(super) fn path_of(name: &OsStr) -> Vec<u8> {
 
 /// What a rejected request asked for, where that can be read.
 fn kind_of(bytes: &[u8], file: &str) -> Option<Kind> {
-    let document = yaml::read(bytes, file, yaml::Limits::REQUEST).ok()?;
+    let document = guarded(|| yaml::read(bytes, file, yaml::Limits::REQUEST))?.ok()?;
     document.value.get("kind")?.as_str()?.parse().ok()
 }
 
@@ -250,12 +266,26 @@ fn changed(file: &str) -> Verdict {
     rejected(Rejection::one(65, problem))
 }
 
-fn duplicate(of: RunId) -> Verdict {
+pub(super) fn duplicate(of: RunId) -> Verdict {
     Verdict::plain(State::Duplicate, 0, 0).because(format!("asked before as {of}"))
 }
 
-fn other_bytes(id: RunId) -> Verdict {
+pub(super) fn other_bytes(id: RunId) -> Verdict {
     let problem = Diagnostic::new("E0106", format!("id `{id}` was asked before with other bytes"))
         .help(format!("dispatcher show {id}     a new request needs a new id, or none"));
     rejected(Rejection::one(65, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_that_panics_is_survived() {
+        assert_eq!(guarded(|| 1), Some(1));
+        let hostile = [1_u8, 2];
+        assert_eq!(guarded(|| hostile.iter().position(|&byte| byte == 3).unwrap()), None);
+        let problem = crashing("requests/a.yml");
+        assert!(problem.code == "E0110" && problem.message.contains("`requests/a.yml`"), "{problem:?}");
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::daemon::intake::guarded;
 use crate::diagnostic::Diagnostic;
 use crate::repo::{Repo, RepoError};
 use crate::router::{ExtraFolder, Folder, HandlerFile, HandlerSource, Table};
@@ -165,10 +166,12 @@ impl Source {
         let files = schema_pieces
             .into_iter()
             .filter_map(|(path, piece)| Some((path.strip_prefix("schema/")?.to_owned(), piece.bytes)));
-        let schemas = Schemas::load(&files.collect());
-        let schemas = schemas.map_err(LibraryError::Broken)?;
-        let table = Table::load(index.as_deref(), &files_of(&pieces, "handlers/"), &extra, schemas.clone());
-        let table = table.map_err(LibraryError::Broken)?;
+        let read = guarded(|| {
+            let schemas = Schemas::load(&files.collect())?;
+            let table = Table::load(index.as_deref(), &files_of(&pieces, "handlers/"), &extra, schemas.clone())?;
+            Ok((schemas, table))
+        });
+        let (schemas, table) = read.unwrap_or_else(|| Err(vec![crashing()])).map_err(LibraryError::Broken)?;
         let commit = repo.tip()?.map(|tip| tip.to_string());
         let (staged, used) = self.stage(&pieces)?;
         Ok(Arc::new(Library { table, schemas, commit, used, staged }))
@@ -303,6 +306,11 @@ fn is_diverted(folder: &Path) -> bool {
 fn diverted(name: &&str) -> Diagnostic {
     Diagnostic::new("E0206", format!("`{name}` is not a folder, and no link is followed"))
         .help(format!("make it a folder with its files: git rm --cached {name}"))
+}
+
+fn crashing() -> Diagnostic {
+    Diagnostic::new("E0207", "`handlers/` and `schema/` cannot be read: the program that reads them fails on a file")
+        .help("write the newest change more simply; this is a mistake of the dispatcher, and worth a report")
 }
 
 /// Every regular file below `folder` with its path relative to it, in order; symlinks and strange names are left out.

@@ -144,8 +144,20 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     };
     let pause = std::fs::read_to_string(state.join(PAUSE)).ok().map(|text| text.trim_end().to_owned());
     let engine = Engine::new(engine_settings(options), pause);
-    let mut daemon = Daemon { engine, shell, facts, min_free: config.min_free, next_disk: Duration::ZERO, lost: 0 };
-    let ended = daemon.work(found, &ears, &threads);
+    let mut daemon = Daemon {
+        engine,
+        shell,
+        facts,
+        min_free: config.min_free,
+        next_disk: Duration::ZERO,
+        lost: 0,
+        once: options.once,
+        unread: false,
+    };
+    let ended = match daemon.work(found, &ears, &threads) {
+        Ok(ExitCode::Done) if options.once && daemon.unread => Ok(ExitCode::TryLater),
+        ended => ended,
+    };
     drop(server);
     let how = match (&ended, options.once) {
         (Err(_), _) => "it broke",
@@ -232,6 +244,9 @@ struct Daemon {
     next_disk: Duration,
     /// Lines that could not be written so far.
     lost: u64,
+    once: bool,
+    /// The newest scan could not read the inbox.
+    unread: bool,
 }
 
 impl Daemon {
@@ -280,10 +295,16 @@ impl Daemon {
                     self.shell.scribe.warn(&problem);
                     None
                 }
-                Notice::ScanDone { tokens } => {
+                Notice::ScanDone { tokens, failed: false } => {
+                    self.unread = false;
                     let (engine, clock) = (&self.engine, self.shell.clock);
                     self.shell.waiting.scanned(&tokens, || engine.snapshot(clock.now()));
                     (!tokens.is_empty()).then_some(Input::Scanned)
+                }
+                // Said again with the first scan that works; what works off an inbox once does not wait for that.
+                Notice::ScanDone { tokens, failed: true } => {
+                    self.unread = true;
+                    (self.once && !tokens.is_empty()).then_some(Input::Scanned)
                 }
             },
             recv(ears.signals) -> signal => match signal? {

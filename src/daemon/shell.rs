@@ -118,8 +118,7 @@ impl Shell {
 
     fn start(&mut self, id: RunId, attempt: u32, waited_ms: u64) -> Result<(), NoStart> {
         let library = Arc::clone(&self.shelf.lock().unwrap_or_else(PoisonError::into_inner));
-        let request = self.runs.request_bytes(id).map_err(|error| NoStart::Trouble(error.to_string()))?;
-        let request = request.ok_or_else(|| NoStart::Problem(copy_is_gone(id)))?;
+        let request = self.request(id)?;
         let plan = self.book.with(id, |page| {
             page.waited_ms = waited_ms;
             self.plan(page, attempt, &library, request)
@@ -128,6 +127,18 @@ impl Shell {
         self.executor.submit(plan).map_err(|error| NoStart::Trouble(error.to_string()))?;
         self.in_use.insert(id, library);
         Ok(())
+    }
+
+    /// The bytes that were taken; their copy is written again where somebody removed it.
+    fn request(&self, id: RunId) -> Result<Vec<u8>, NoStart> {
+        let trouble = |error: crate::runs::RunsError| NoStart::Trouble(error.to_string());
+        if let Some(bytes) = self.runs.request_bytes(id).map_err(trouble)? {
+            return Ok(bytes);
+        }
+        let kept = self.book.with(id, |page| page.bytes.clone()).flatten();
+        let kept = kept.ok_or_else(|| NoStart::Problem(copy_is_gone(id)))?;
+        self.runs.restore_request(id, &kept).map_err(trouble)?;
+        Ok(kept.to_vec())
     }
 
     /// The attempt as the table said when the request was taken, with the handler's bytes as they are now.

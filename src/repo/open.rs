@@ -172,9 +172,9 @@ impl Repo {
         &self.root
     }
 
-    /// The git folder itself.
+    /// The git folder that all work trees of this clone share.
     #[must_use]
-    pub fn git_folder(&self) -> &Path {
+    pub fn common(&self) -> &Path {
         &self.common
     }
 

@@ -387,3 +387,12 @@ fn what_a_failed_take_could_not_remove_is_no_run() {
     world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
     assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
 }
+
+#[test]
+fn a_request_that_was_cleaned_away_is_written_again() {
+    let world = world();
+    world.runs.restore_request(id(1), b"kind: x\n").unwrap();
+    world.runs.restore_request(id(1), b"kind: y\n").unwrap();
+    assert_eq!(world.runs.request_bytes(id(1)).unwrap().unwrap(), b"kind: x\n");
+    assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned()]));
+}

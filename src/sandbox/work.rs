@@ -134,17 +134,19 @@ fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
 /// Removes every work folder that an earlier life left; how many.
 ///
 /// # Errors
-/// Where the folder of work folders cannot be read, or one of them not be removed.
+/// Where the folder of work folders cannot be read, or one of them not be removed; the others are.
 pub fn clear(root: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e),
     };
-    let mut removed = 0;
+    let (mut removed, mut stayed) = (0, None);
     for entry in entries {
-        remove::remove(&entry?.path())?;
-        removed += 1;
+        match entry.and_then(|entry| remove::remove(&entry.path())) {
+            Ok(()) => removed += 1,
+            Err(error) => stayed = stayed.or(Some(error)),
+        }
     }
-    Ok(removed)
+    stayed.map_or(Ok(removed), Err)
 }

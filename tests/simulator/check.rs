@@ -184,7 +184,7 @@ impl Watch {
             TakeReport::Settled { run, verdict } => {
                 self.add(now, run.id, None, Stage::Due(Expect::Final(verdict.state)), (0, 0, 0), false);
             }
-            TakeReport::Scheduled { .. } | TakeReport::Nothing | TakeReport::Failed(_) => {}
+            TakeReport::Scheduled { .. } | TakeReport::Later | TakeReport::Nothing | TakeReport::Failed(_) => {}
         }
     }
 

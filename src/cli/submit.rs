@@ -293,7 +293,7 @@ fn commit(
 
 fn catch_up(repo: &Repo) -> Result<(), Failure> {
     let failed = |words: String| {
-        let problem = Diagnostic::new("E0501", format!("nothing was committed: {words}"))
+        let problem = Diagnostic::new("E0519", format!("nothing was committed: {words}"))
             .help("git pull     and again, or commit it here alone: --no-push");
         Failure::new(Exit::UNAVAILABLE, problem)
     };

@@ -165,7 +165,14 @@ pub fn fetch(context: &Context) -> Result<Exit, Failure> {
 /// 66 where no run is meant, 75 where it has ended already; as [`ask`].
 pub fn cancel(context: &Context, run: &str, reason: Option<String>) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let id = Shelf::new(&root).find(run)?.id;
+    let status = Shelf::new(&root).find(run)?;
+    let id = status.id;
+    if let Some(at) = status.finished_at {
+        let message = format!("run `{}` has ended: it is {} since {at}", id.short(), status.status.word());
+        let problem = Diagnostic::new("E0404", message)
+            .help(format!("dispatcher show {id}     shows how; dispatcher retry {id}     asks for it again"));
+        return Err(Failure::new(Exit::TRY_LATER, problem));
+    }
     let body = ask(&mut daemon_of(context, &root)?, Command::Cancel { id, reason }, Some(PATIENCE))?;
     done(context, &body, &format!("{} is told to end", id.short()))
 }

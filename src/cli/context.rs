@@ -34,6 +34,11 @@ impl Context {
                 .help("`-C DIR` takes the folder of a repository, or one inside of it");
             Failure::new(Exit::NO_INPUT, problem)
         })?;
+        if !dir.is_dir() {
+            let problem = Diagnostic::new("E0137", format!("failed to enter `{}`: it is not a folder", dir.display()));
+            let parent = dir.parent().unwrap_or(&dir).display().to_string();
+            return Err(Failure::new(Exit::NO_INPUT, problem.help(format!("dispatcher -C {parent} …"))));
+        }
         let wanted = match common.color {
             Color::Always => true,
             Color::Never => false,

@@ -1,12 +1,16 @@
 //! One problem of an input, and how a person reads it: code, what, place, snippet, help. Owns the form of every error
 //! message; who finds the problem fills it in.
 
+mod codes;
+
 use std::fmt::Write as _;
+
+pub use codes::{CODES, Row, known};
 
 use crate::status::{Problem, StatusError};
 use crate::text;
 
-/// A stable message code such as `E0302`; `dispatcher explain` prints its long form.
+/// A stable message code such as `E0302`; [`CODES`] has them all.
 pub type Code = &'static str;
 
 /// Where in a file a problem is.

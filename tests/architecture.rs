@@ -187,6 +187,50 @@ fn files_say_what_they_own_and_stay_small() {
     }
 }
 
+/// The codes that a text has as string literals.
+fn codes(text: &str) -> BTreeSet<String> {
+    let is_code = |word: &&str| {
+        let digits = word.strip_prefix("E0").unwrap_or_default();
+        word.len() == 5 && digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    text.split('"').filter(is_code).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_code_has_one_row_and_says_where_it_is_said() {
+    let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (room, _) in ROOMS {
+        for (path, text) in files(room) {
+            let inner = path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned();
+            if inner != "diagnostic/codes.rs" && !inner.ends_with("_tests.rs") {
+                for code in codes(&text) {
+                    said.entry(code).or_default().insert(inner.clone());
+                }
+            }
+        }
+    }
+    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut meanings = BTreeSet::new();
+    for (code, means, files) in dispatcher::diagnostic::CODES {
+        assert!(meanings.insert(means), "`{means}` is there twice");
+        let files = files.iter().map(|&file| file.to_owned()).collect();
+        assert_eq!(table.insert((*code).to_owned(), files), None, "{code} is there twice");
+    }
+    assert!(dispatcher::diagnostic::CODES.is_sorted_by_key(|(code, ..)| *code), "in order");
+    for code in said.keys().chain(table.keys()) {
+        let (said, table) = (said.get(code), table.get(code));
+        assert_eq!(said, table, "{code}: left is where it is said, right is its row in src/diagnostic/codes.rs");
+    }
+}
+
+#[test]
+fn codes_are_found_as_literals_alone() {
+    assert_eq!(
+        codes(r#"new("E0101", "E01"); // `E0102` "E01x2" "E0103""#),
+        ["E0101", "E0103"].map(String::from).into()
+    );
+}
+
 #[test]
 fn the_reader_of_imports_sees_them() {
     let text = "use crate::{a::{b, c}, d};\nuse crate::e::F;\nfn f() { crate::g::h() }";

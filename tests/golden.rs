@@ -220,6 +220,6 @@ fn the_demo_says_that_it_needs_git() {
     let temp = tempfile::tempdir().unwrap();
     let output = dispatcher(temp.path()).env("PATH", temp.path()).arg("demo").output().unwrap();
     assert_eq!(output.status.code(), Some(69));
-    assert!(err(&output).contains("error[E0510]: there is no program `git` in `PATH`"), "{}", err(&output));
+    assert!(err(&output).contains("error[E0518]: there is no program `git` in `PATH`"), "{}", err(&output));
     assert!(out(&output).is_empty());
 }

@@ -75,9 +75,9 @@ pub enum Verb {
         /// An id, 4 or more characters of one, `@`, `@running`, `@failed`, or a request's file name
         run: String,
     },
-    /// A run's human log
+    /// A run's human log; with --json one `{"line": …}` per line
     Logs(Logs),
-    /// Wait until runs are final (committed)
+    /// Wait until runs are final (committed); with --json one status per line
     Wait {
         /// Which
         #[arg(required = true, value_name = "RUN")]

@@ -11,9 +11,9 @@ use crate::cli::list::table;
 use crate::cli::serve;
 use crate::cli::{Exit, Failure};
 use crate::command::{Answer, Command, Side};
-use crate::control::{Client, ConnectError};
+use crate::control::{AskError, Client, ConnectError};
 use crate::daemon;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{self, Diagnostic};
 use crate::engine::{RunView, Snapshot};
 use crate::instance;
 use crate::quantity::round_duration;
@@ -64,15 +64,26 @@ pub fn ask(client: &mut Client, command: Command, time: Option<Duration>) -> Res
     match client.ask(command, time) {
         Ok(Answer::Ok { body, .. }) => Ok(body),
         Ok(Answer::Error { code, message, help, exit, .. }) => {
-            // The codes of answers are those of this program, which knows them as constants.
-            let known: &'static str = ["E0102", "E0404", "E0501", "E0509", "E0514", "E0705", "E0706", "E0707", "E0709"]
-                .into_iter()
-                .find(|known| *known == code)
-                .unwrap_or("E0706");
-            let problem = help.into_iter().fold(Diagnostic::new(known, message), Diagnostic::help);
-            Err(Failure::new(Exit::from_code(exit), problem))
+            let problem = answered(&code, message);
+            Err(Failure::new(Exit::from_code(exit), help.into_iter().fold(problem, Diagnostic::help)))
         }
-        Err(error) => Err(Failure::new(Exit::from_code(error.exit()), Diagnostic::new("E0708", error.to_string()))),
+        Err(error) => {
+            let (code, help) = match &error {
+                AskError::TimedOut => ("E0708", "dispatcher status     shows whether it is there; ask again later"),
+                AskError::Closed => ("E0707", "dispatcher status     shows whether it is there again"),
+                AskError::Version(_) => ("E0709", "restart the daemon, or use its version of `dispatcher`"),
+                AskError::Io(_) => ("E0704", "dispatcher status"),
+            };
+            Err(Failure::new(Exit::from_code(error.exit()), Diagnostic::new(code, error.to_string()).help(help)))
+        }
+    }
+}
+
+/// The problem that an answer tells of. A daemon of another version may have codes that this one does not know.
+fn answered(code: &str, message: String) -> Diagnostic {
+    match diagnostic::known(code) {
+        Some(code) => Diagnostic::new(code, message),
+        None => Diagnostic::new("E0710", message).note(format!("the dispatcher calls it {code}")),
     }
 }
 
@@ -154,7 +165,14 @@ pub fn fetch(context: &Context) -> Result<Exit, Failure> {
 /// 66 where no run is meant, 75 where it has ended already; as [`ask`].
 pub fn cancel(context: &Context, run: &str, reason: Option<String>) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let id = Shelf::new(&root).find(run)?.id;
+    let status = Shelf::new(&root).find(run)?;
+    let id = status.id;
+    if let Some(at) = status.finished_at {
+        let message = format!("run `{}` has ended: it is {} since {at}", id.short(), status.status.word());
+        let problem = Diagnostic::new("E0404", message)
+            .help(format!("dispatcher show {id}     shows how; dispatcher retry {id}     asks for it again"));
+        return Err(Failure::new(Exit::TRY_LATER, problem));
+    }
     let body = ask(&mut daemon_of(context, &root)?, Command::Cancel { id, reason }, Some(PATIENCE))?;
     done(context, &body, &format!("{} is told to end", id.short()))
 }
@@ -262,4 +280,18 @@ pub fn locks(context: &Context) -> Result<Exit, Failure> {
     }
     context.print(&table(context, &["RESOURCE", "RUN", "KIND", "FOR"], rows))?;
     Ok(Exit::DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_answers_are_those_of_the_table() {
+        for (code, shown) in [("E0404", "E0404"), ("E0515", "E0515"), ("E0708", "E0708"), ("E4711", "E0710")] {
+            let problem = answered(code, "no".to_owned());
+            assert_eq!(problem.code, shown);
+            assert_eq!(problem.render().contains("calls it E4711"), code == "E4711", "{}", problem.render());
+        }
+    }
 }

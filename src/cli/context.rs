@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ansi_term::{Color as Paint, Style};
 
 use crate::cli::{Color, Common, Exit, Failure};
+use crate::daemon;
 use crate::diagnostic::Diagnostic;
 use crate::status::State;
 use crate::text;
@@ -29,9 +30,15 @@ impl Context {
     pub fn new(common: Common) -> Result<Self, Failure> {
         let dir = common.chdir.clone().unwrap_or_else(|| PathBuf::from("."));
         let dir = dir.canonicalize().map_err(|error| {
-            let problem = Diagnostic::new("E0104", format!("failed to enter `{}`: {error}", dir.display()));
+            let problem = Diagnostic::new("E0137", format!("failed to enter `{}`: {error}", dir.display()))
+                .help("`-C DIR` takes the folder of a repository, or one inside of it");
             Failure::new(Exit::NO_INPUT, problem)
         })?;
+        if !dir.is_dir() {
+            let problem = Diagnostic::new("E0137", format!("failed to enter `{}`: it is not a folder", dir.display()));
+            let parent = dir.parent().unwrap_or(&dir).display().to_string();
+            return Err(Failure::new(Exit::NO_INPUT, problem.help(format!("dispatcher -C {parent} …"))));
+        }
         // As if started there: other paths on the command line are meant from there too.
         std::env::set_current_dir(&dir).map_err(|error| Failure::io(&format!("enter `{}`", dir.display()), &error))?;
         let wanted = match common.color {
@@ -49,16 +56,12 @@ impl Context {
     pub fn root(&self) -> Result<PathBuf, Failure> {
         let mut ancestors = self.dir.ancestors();
         let Some(root) = ancestors.find(|dir| dir.join(".git").exists()) else {
-            let problem = Diagnostic::new("E0801", format!("`{}` is in no git repository", self.dir.display()))
+            let problem = Diagnostic::new("E0503", format!("`{}` is in no git repository", self.dir.display()))
                 .help("dispatcher init     makes one, or name another folder: dispatcher -C DIR …");
             return Err(Failure::new(Exit::CONFIG, problem));
         };
         if !root.join("requests").is_dir() && !root.join("handlers").is_dir() {
-            let problem =
-                Diagnostic::new("E0802", format!("`{}` was never made a dispatch repository", root.display()))
-                    .note("it has neither `handlers/` nor `requests/`")
-                    .help(format!("dispatcher init {}", root.display()));
-            return Err(Failure::new(Exit::CONFIG, problem));
+            return Err(daemon::never_made(root).into());
         }
         Ok(root.to_owned())
     }

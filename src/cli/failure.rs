@@ -1,6 +1,9 @@
 //! Why a command could not do what was asked: a diagnostic and an exit code.
 
+use std::io::Write as _;
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::cli::Exit;
 use crate::diagnostic::{Diagnostic, Rejection};
@@ -68,17 +71,36 @@ impl Failure {
     /// As programs read it: one JSON object on one line.
     #[must_use]
     pub fn json(&self) -> String {
-        let problems: Vec<_> = self.problems.iter().map(Diagnostic::problem).collect();
         let first = self.problems.first();
         let error = serde_json::json!({
             "code": first.map(|problem| problem.code),
             "message": first.map(|problem| problem.message.as_str()),
             "help": first.map_or(&[][..], |problem| &problem.help),
-            "problems": problems,
+            "problems": self.problems.iter().map(in_full).collect::<Vec<_>>(),
             "exit": self.exit.0,
         });
         crate::text::json(&serde_json::json!({ "error": error }).to_string())
     }
+
+    /// Says it on stderr, unless the command has said all itself. Nobody is left to tell where that fails.
+    pub fn tell(&self, json: bool) -> Exit {
+        let text = match (self.problems.is_empty(), json) {
+            (true, _) => String::new(),
+            (false, true) => self.json() + "\n",
+            (false, false) => self.render(),
+        };
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        self.exit
+    }
+}
+
+/// A problem with all that people would see of it.
+pub(super) fn in_full(problem: &Diagnostic) -> Value {
+    let mut value = serde_json::to_value(problem.problem()).unwrap_or_default();
+    value["code"] = problem.code.into();
+    value["notes"] = problem.notes.clone().into();
+    value["help"] = problem.help.clone().into();
+    value
 }
 
 impl From<Rejection> for Failure {

@@ -1,10 +1,11 @@
 //! Which run is meant: an id, a part of one, `@`, `@running`, `@failed`, or a request's file name.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Exit, Failure, checkout};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Place};
 use crate::quantity::round_duration;
 use crate::request::RunId;
 use crate::status::{State, Status};
@@ -26,10 +27,13 @@ impl Shelf {
     /// The status of one run; `None` where there is none that can be read.
     #[must_use]
     pub fn status(&self, id: RunId) -> Option<Status> {
-        let inner = PathBuf::from(format!("processed/{id}/status.json"));
-        let bytes = checkout::read(&self.root, &inner, checkout::STATUS).ok()?;
-        // What another run's folder holds is no status of this one.
-        serde_json::from_slice(&bytes).ok().filter(|status: &Status| status.id == id)
+        self.read(id).ok()
+    }
+
+    fn read(&self, id: RunId) -> io::Result<Status> {
+        let bytes = checkout::read(&self.root, &inner(id), checkout::STATUS)?;
+        let status: Status = serde_json::from_slice(&bytes)?;
+        if status.id == id { Ok(status) } else { Err(io::Error::other("it is the status of another run")) }
     }
 
     /// The ids of all runs, in no order.
@@ -51,8 +55,13 @@ impl Shelf {
     /// # Errors
     /// 66 where it means none or several.
     pub fn find(&self, what: &str) -> Result<Status, Failure> {
-        if let Some(status) = what.parse().ok().and_then(|id| self.status(id)) {
-            return Ok(status);
+        if let Ok(id) = what.parse() {
+            match self.read(id) {
+                Ok(status) => return Ok(status),
+                // It may be the name of a request.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(id, &error)),
+            }
         }
         let all = self.all();
         let first = |wanted: &dyn Fn(&Status) -> bool| all.iter().find(|status| wanted(status)).cloned();
@@ -65,16 +74,41 @@ impl Shelf {
         if let Some(status) = named {
             return Ok(status);
         }
-        if what.starts_with('@') {
-            return Err(none(format!("no run is meant by `{}`", text::line(what))));
+        if what.starts_with('@') || all.is_empty() {
+            return Err(self.none(what, &all));
         }
         let part = what.to_ascii_lowercase();
         let hits: Vec<&Status> = all.iter().filter(|s| part.len() >= 4 && is_part(&s.id, &part)).collect();
         match hits.as_slice() {
             [one] => Ok((*one).clone()),
-            [] => Err(none(format!("no run is called `{}`", text::line(what)))),
+            [] => Err(self.none(what, &all)),
             several => Err(ambiguous(what, several)),
         }
+    }
+
+    fn none(&self, what: &str, all: &[Status]) -> Failure {
+        let shown = text::line(what);
+        let place = self.root.join("processed");
+        let problem = match (what, all.len()) {
+            (_, 0) => Diagnostic::new("E0102", format!("no run is meant by `{shown}`: there are no runs yet"))
+                .note(format!("looked for in {}", place.display()))
+                .help("dispatcher submit KIND     asks for one; git pull     gets those of others"),
+            ("@running", _) => Diagnostic::new("E0102", "no run is meant by `@running`: none is running")
+                .help("dispatcher status     says what waits, and why"),
+            ("@failed", _) => Diagnostic::new("E0102", "no run is meant by `@failed`: none has failed")
+                .help("dispatcher list     shows all"),
+            (_, several) => {
+                let problem = Diagnostic::new("E0102", format!("no run is called `{shown}`"))
+                    .note(format!("looked at {several} in {}", place.display()));
+                let near = text::nearest(what, all.iter().map(|status| status.request.as_str()));
+                let problem = match near {
+                    Some(near) => problem.help(format!("did you mean `{}`?", text::line(near))),
+                    None => problem,
+                };
+                problem.help("dispatcher list     a run is an id, 4 or more characters from either end of one, `@`, `@running`, `@failed`, or a request's file name")
+            }
+        };
+        Failure::new(Exit::NO_INPUT, problem)
     }
 }
 
@@ -90,9 +124,15 @@ fn is_part(id: &RunId, part: &str) -> bool {
     full.starts_with(part) || full.ends_with(part) || bare.starts_with(part) || bare.ends_with(part)
 }
 
-fn none(message: String) -> Failure {
-    let problem = Diagnostic::new("E0102", message)
-        .help("dispatcher list     a run is an id, 4 or more characters from either end of one, `@`, `@running`, `@failed`, or a request's file name");
+fn inner(id: RunId) -> PathBuf {
+    PathBuf::from(format!("processed/{id}/status.json"))
+}
+
+fn unreadable(id: RunId, error: &io::Error) -> Failure {
+    let file = inner(id).display().to_string();
+    let problem = Diagnostic::new("E0150", format!("the status of run `{}` cannot be read: {error}", id.short()))
+        .help(format!("git log -- {file}     shows who wrote it"))
+        .at(Place { file, line: 0, col: 0, len: 0, snippet: None });
     Failure::new(Exit::NO_INPUT, problem)
 }
 
@@ -133,6 +173,23 @@ mod tests {
         }
         let shelf = Shelf::new(dir.path());
         (dir, shelf, ids)
+    }
+
+    #[test]
+    fn what_is_not_found_leads_on() {
+        let (_dir, shelf, _) = shelf();
+        let nothing = tempfile::tempdir().unwrap();
+        let empty = Shelf::new(nothing.path());
+        for (shelf, what, part) in [
+            (&shelf, "r11.yml", "did you mean `r1.yml`?"),
+            (&shelf, "@nobody", "looked at 3 in"),
+            (&empty, "@", "no run is meant by `@`: there are no runs yet"),
+            (&empty, "x.yml", "dispatcher submit KIND"),
+            (&empty, "@running", "there are no runs yet"),
+        ] {
+            let failure = shelf.find(what).unwrap_err();
+            assert!(failure.render().contains(part), "{what}: {}", failure.render());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::cli::tail::Tail;
 use crate::cli::{Exit, Failure};
 use crate::command::Command;
 use crate::diagnostic::Diagnostic;
-use crate::quantity::parse_duration;
+use crate::quantity::{parse_duration, show_duration};
 use crate::request::RunId;
 use crate::status::Status;
 
@@ -75,20 +75,25 @@ pub fn until_final(
 /// `wait`.
 ///
 /// # Errors
-/// 66 where no run is meant, 69 without a daemon.
+/// 66 where no run is meant, 69 without a daemon, 124 where the time is over.
 pub fn wait(context: &Context, runs: &[String], timeout: Option<&str>) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let timeout = timeout
-        .map(parse_duration)
-        .transpose()
-        .map_err(|error| Failure::new(Exit::USAGE, Diagnostic::new("E0105", format!("`--timeout`: {error}"))))?;
+    let timeout = timeout.map(parse_duration).transpose().map_err(|error| {
+        Failure::new(
+            Exit::USAGE,
+            Diagnostic::new("E0105", format!("`--timeout`: {error}")).help("dispatcher wait RUN --timeout 10m"),
+        )
+    })?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let shelf = Shelf::new(&root);
     let ids = runs.iter().map(|run| shelf.find(run).map(|status| status.id)).collect::<Result<Vec<_>, _>>()?;
     let mut highest = Exit::DONE;
     for id in ids {
         let Some(status) = until_final(context, &root, id, deadline)? else {
-            return Ok(Exit::WAITED);
+            let within = timeout.map(show_duration).unwrap_or_default();
+            let problem = Diagnostic::new("E0140", format!("run `{}` was not final within `{within}`", id.short()))
+                .help(format!("dispatcher logs -f {id}     shows what it does; dispatcher status     why it waits"));
+            return Err(Failure::new(Exit::WAITED, problem));
         };
         say_end(context, &status)?;
         let exit = Exit::of_run(status.status, status.rc);

@@ -50,7 +50,7 @@ pub fn init(context: &Context, dir: Option<&Path>) -> Result<Exit, Failure> {
         let root = repo.root().to_owned();
         let missing: Vec<NewFile> = files().into_iter().filter(|file| !root.join(&file.path).exists()).collect();
         if root.join("requests").is_dir() && root.join("handlers").is_dir() {
-            let problem = Diagnostic::new("E0803", format!("`{}` is a dispatch repository already", root.display()))
+            let problem = Diagnostic::new("E0517", format!("`{}` is a dispatch repository already", root.display()))
                 .help("dispatcher handlers");
             return Err(Failure::new(Exit::EXISTS, problem));
         }

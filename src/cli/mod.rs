@@ -17,9 +17,8 @@ mod selftest;
 mod serve;
 mod submit;
 mod tail;
+mod usage;
 mod validate;
-
-use std::io::Write as _;
 
 use clap::Parser as _;
 
@@ -33,20 +32,12 @@ pub use failure::Failure;
 pub fn main() -> Exit {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            // Help and version go to stdout, mistakes to stderr; nobody is left to tell where that fails.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::USAGE } else { Exit::DONE };
-        }
+        Err(error) => return usage::tell(&error, std::env::args_os().skip(1)),
     };
     let json = args.common.json;
     match perform(args) {
         Ok(exit) => exit,
-        Err(failure) => {
-            let text = if json && !failure.problems.is_empty() { failure.json() + "\n" } else { failure.render() };
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-            failure.exit
-        }
+        Err(failure) => failure.tell(json),
     }
 }
 

@@ -219,7 +219,7 @@ fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
     if finished.outcome.ended != Ended::Exited(0) {
         let problem = finished.outcome.problem.unwrap_or_else(|| {
             Diagnostic::new(
-                "E0603",
+                "E0608",
                 format!("the probe ended with {:?}: {}", finished.outcome.ended, text::line(&heard)),
             )
         });
@@ -237,7 +237,7 @@ fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
         ));
     } else {
         let words = format!("a handler could do more than it may: {}", text::line(&heard));
-        checks.push(bad("sandbox", &Diagnostic::new("E0603", words)));
+        checks.push(bad("sandbox", &Diagnostic::new("E0608", words)));
     }
     if nix::unistd::geteuid().is_root() && config.sandbox.user.is_none() {
         checks.push(less(

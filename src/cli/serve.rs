@@ -73,8 +73,12 @@ pub fn serve(context: &Context) -> Result<Exit, Failure> {
     if let Some(warning) = loaded.idle() {
         context.warn(&warning);
     }
-    Ok(match daemon::run(&options(context, &root, loaded.config))? {
-        ExitCode::Done => Exit::DONE,
-        ExitCode::TryLater => Exit::TRY_LATER,
-    })
+    let (exit, word) = match daemon::run(&options(context, &root, loaded.config))? {
+        ExitCode::Done => (Exit::DONE, "done"),
+        ExitCode::TryLater => (Exit::TRY_LATER, "try_later"),
+    };
+    if context.common.json {
+        context.print_json(&serde_json::json!({ "ended": word, "exit": exit.0 }))?;
+    }
+    Ok(exit)
 }

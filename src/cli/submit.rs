@@ -30,10 +30,9 @@ const TAKEN: Duration = Duration::from_secs(60);
 /// 64, 65, 78 where the request would be rejected, 66 where there is no such file, 73 where its name is taken.
 pub fn submit(context: &Context, args: &Submit) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let (name, bytes) = compose(context, args)?;
-    let kinds = validate::kinds(context, &root)?;
-    kinds.check(&bytes, &format!("requests/{name}"))?;
-    send(context, &root, &name, &bytes, args.no_push, &args.follow)
+    let Composed { name, bytes, from } = compose(context, args)?;
+    validate::kinds(context, &root)?.check(&bytes, &from)?;
+    Order { context, root: &root, name: &name, bytes: &bytes, no_push: args.no_push, how: &args.follow }.send()
 }
 
 /// `retry`.
@@ -52,7 +51,8 @@ pub fn retry(context: &Context, args: &Retry) -> Result<Exit, Failure> {
     let bytes = without_id(&bytes);
     let safe: String = status.request.chars().map(|c| if c.is_ascii_graphic() && c != '/' { c } else { '_' }).collect();
     let name = format!("retry-{}-{}", status.id.short(), safe.trim_start_matches('.'));
-    send(context, &root, &free_name(&root, &name), &bytes, args.no_push, &args.follow)
+    let name = free_name(&root, &name);
+    Order { context, root: &root, name: &name, bytes: &bytes, no_push: args.no_push, how: &args.follow }.send()
 }
 
 /// The same request without its line `id: …`: it asks for a new run.
@@ -83,8 +83,17 @@ fn free_name(root: &Path, name: &str) -> String {
     std::iter::once(first).chain(more).find(|name| !taken(name)).unwrap_or_default()
 }
 
+/// A request that is not sent yet.
+struct Composed {
+    /// In the inbox.
+    name: String,
+    bytes: Vec<u8>,
+    /// Where a person finds what is wrong with it.
+    from: String,
+}
+
 /// The request's name and bytes: a file's own, or put together from the options.
-fn compose(context: &Context, args: &Submit) -> Result<(String, Vec<u8>), Failure> {
+fn compose(context: &Context, args: &Submit) -> Result<Composed, Failure> {
     let what = args.what.to_string_lossy();
     let path = &context.dir.join(&args.what);
     let given = args.resource.is_some() || !args.set.is_empty() || args.reason.is_some();
@@ -97,19 +106,20 @@ fn compose(context: &Context, args: &Submit) -> Result<(String, Vec<u8>), Failur
         if what == "-" {
             let bytes = checkout::whole(std::io::stdin().lock(), checkout::REQUEST)
                 .map_err(|error| Failure::no_input("-", &error))?;
-            return Ok((fresh_name("request"), bytes));
+            return Ok(Composed { name: fresh_name("request"), bytes, from: "stdin".to_owned() });
         }
         let bytes = fs::File::open(path)
             .and_then(|file| checkout::whole(file, checkout::REQUEST))
             .map_err(|error| Failure::no_input(&what, &error))?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let fits = [".yml", ".yaml"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.');
-        return Ok((if fits { name } else { format!("{}.yml", name.trim_start_matches('.')) }, bytes));
+        let name = if fits { name } else { format!("{}.yml", name.trim_start_matches('.')) };
+        return Ok(Composed { name, bytes, from: what.into_owned() });
     }
     if what.contains('/') || what.ends_with(".yml") || what.ends_with(".yaml") {
         return Err(Failure::no_input(&what, &std::io::ErrorKind::NotFound.into()));
     }
-    Ok((fresh_name(&what), from_options(&what, args)?))
+    Ok(Composed { name: fresh_name(&what), bytes: from_options(&what, args)?, from: "command line".to_owned() })
 }
 
 /// A name that sorts by time and that nobody else has.
@@ -123,7 +133,11 @@ fn fresh_name(stem: &str) -> String {
 fn from_options(kind: &str, args: &Submit) -> Result<Vec<u8>, Failure> {
     let mut params = Map::new();
     for set in &args.set {
-        let usage = |message: String| Failure::new(Exit::USAGE, Diagnostic::new("E0105", message));
+        let usage = |message: String| {
+            let problem =
+                Diagnostic::new("E0105", message).help(format!("dispatcher schema {kind}     shows its parameters"));
+            Failure::new(Exit::USAGE, problem)
+        };
         let Some((key, text)) = set.split_once('=') else {
             return Err(usage(format!("`--set {}`: `KEY=VALUE` is wanted", text::line(set))));
         };
@@ -164,43 +178,81 @@ fn put(params: &mut Map<String, Value>, key: &str, value: Value) -> Result<(), (
     }
 }
 
-/// Drops the file for a daemon, or commits and pushes it.
-fn send(
-    context: &Context,
-    root: &Path,
-    name: &str,
-    bytes: &[u8],
+/// A request on its way.
+struct Order<'a> {
+    context: &'a Context,
+    root: &'a Path,
+    name: &'a str,
+    bytes: &'a [u8],
     no_push: bool,
-    how: &Follow,
-) -> Result<Exit, Failure> {
-    let inbox = root.join("requests");
-    if inbox.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
-        let problem = Diagnostic::new("E0139", format!("`{}` is not a folder, and is not followed", inbox.display()))
-            .note("a link there would put the request anywhere")
-            .help("git log -- requests     shows who made it that");
-        return Err(Failure::new(Exit::CONFIG, problem));
+    how: &'a Follow,
+}
+
+impl Order<'_> {
+    /// Drops the file for a daemon, or commits and pushes it.
+    fn send(&self) -> Result<Exit, Failure> {
+        let Self { context, root, name, bytes, how, .. } = *self;
+        let inbox = root.join("requests");
+        if inbox.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+            let problem =
+                Diagnostic::new("E0139", format!("`{}` is not a folder, and is not followed", inbox.display()))
+                    .note("a link there would put the request anywhere")
+                    .help("git log -- requests     shows who made it that");
+            return Err(Failure::new(Exit::CONFIG, problem));
+        }
+        let target = inbox.join(name);
+        if target.symlink_metadata().is_ok() {
+            let problem =
+                Diagnostic::new("E0108", format!("`requests/{name}` is there already")).help("give it another name");
+            return Err(Failure::new(Exit::EXISTS, problem));
+        }
+        if ask::connect(context, root)?.is_none() {
+            return self.commit();
+        }
+        let known: HashSet<RunId> = Shelf::new(root).ids().collect();
+        drop_in(root, &target, bytes).map_err(|error| Failure::io(&format!("write `{}`", target.display()), &error))?;
+        if !how.wait && !how.follow {
+            return said(context, name, None);
+        }
+        let id = taken_as(root, name, known)?;
+        if how.follow {
+            return follow::follow(context, root, id, true);
+        }
+        let Some(status) = follow::until_final(context, root, id, None)? else { return Ok(Exit::WAITED) };
+        follow::say_end(context, &status)?;
+        Ok(Exit::of_run(status.status, status.rc))
     }
-    let target = inbox.join(name);
-    if target.symlink_metadata().is_ok() {
-        let problem =
-            Diagnostic::new("E0108", format!("`requests/{name}` is there already")).help("give it another name");
-        return Err(Failure::new(Exit::EXISTS, problem));
+
+    /// Without a daemon here: a commit of that one file, pushed to where a dispatcher looks.
+    fn commit(&self) -> Result<Exit, Failure> {
+        let Self { context, root, name, bytes, no_push, how } = *self;
+        if how.wait || how.follow {
+            let problem = Diagnostic::new("E0701", format!("dispatcher is not running for {}", root.display()))
+                .note("without one here there is nothing to wait for")
+                .help("leave `--wait` out and look later: git pull && dispatcher list");
+            return Err(Failure::new(Exit::UNAVAILABLE, problem));
+        }
+        let mut config = serve::config(context, root)?;
+        // Its author is who asked.
+        let person = crate::repo::Identity::of_person(root);
+        config.identity = crate::config::Identity { name: person.name, email: Some(person.email) };
+        let repo = daemon::open_repo(root, &config)?;
+        if !no_push {
+            // First what others pushed: a commit on an old tip could only be published by rebasing it.
+            catch_up(&repo)?;
+        }
+        let file = NewFile { path: format!("requests/{name}"), bytes: bytes.to_vec(), executable: false };
+        let (subject, files) = (format!("request: {name}"), [file]);
+        let added = repo.add_files(&subject, &files);
+        let mut oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
+            Ok(oid) => oid,
+            Err(blocked) => return Err(Failure::new(Exit::TRY_LATER, blocked.diagnostic())),
+        };
+        if !no_push {
+            publish(&repo, &mut oid, &subject, &files)?;
+        }
+        said(context, name, Some(&oid.to_string()))
     }
-    if ask::connect(context, root)?.is_none() {
-        return commit(context, root, name, bytes, no_push, how);
-    }
-    let known: HashSet<RunId> = Shelf::new(root).ids().collect();
-    drop_in(root, &target, bytes).map_err(|error| Failure::io(&format!("write `{}`", target.display()), &error))?;
-    if !how.wait && !how.follow {
-        return said(context, name, None);
-    }
-    let id = taken_as(root, name, known)?;
-    if how.follow {
-        return follow::follow(context, root, id, true);
-    }
-    let Some(status) = follow::until_final(context, root, id, None)? else { return Ok(Exit::WAITED) };
-    follow::say_end(context, &status)?;
-    Ok(Exit::of_run(status.status, status.rc))
 }
 
 /// Written beside and renamed in: never seen half done.
@@ -258,46 +310,9 @@ fn said(context: &Context, name: &str, commit: Option<&str>) -> Result<Exit, Fai
     Ok(Exit::DONE)
 }
 
-/// Without a daemon here: a commit of that one file, pushed to where a dispatcher looks.
-fn commit(
-    context: &Context,
-    root: &Path,
-    name: &str,
-    bytes: &[u8],
-    no_push: bool,
-    how: &Follow,
-) -> Result<Exit, Failure> {
-    if how.wait || how.follow {
-        let problem = Diagnostic::new("E0701", format!("dispatcher is not running for {}", root.display()))
-            .note("without one here there is nothing to wait for")
-            .help("leave `--wait` out and look later: git pull && dispatcher list");
-        return Err(Failure::new(Exit::UNAVAILABLE, problem));
-    }
-    let mut config = serve::config(context, root)?;
-    // Its author is who asked.
-    let person = crate::repo::Identity::of_person(root);
-    config.identity = crate::config::Identity { name: person.name, email: Some(person.email) };
-    let repo = daemon::open_repo(root, &config)?;
-    if !no_push {
-        // First what others pushed: a commit on an old tip could only be published by rebasing it.
-        catch_up(&repo)?;
-    }
-    let file = NewFile { path: format!("requests/{name}"), bytes: bytes.to_vec(), executable: false };
-    let (subject, files) = (format!("request: {name}"), [file]);
-    let added = repo.add_files(&subject, &files);
-    let mut oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
-        Ok(oid) => oid,
-        Err(blocked) => return Err(Failure::new(Exit::TRY_LATER, blocked.diagnostic())),
-    };
-    if !no_push {
-        publish(&repo, &mut oid, &subject, &files)?;
-    }
-    said(context, name, Some(&oid.to_string()))
-}
-
 fn catch_up(repo: &Repo) -> Result<(), Failure> {
     let failed = |words: String| {
-        let problem = Diagnostic::new("E0501", format!("nothing was committed: {words}"))
+        let problem = Diagnostic::new("E0519", format!("nothing was committed: {words}"))
             .help("git pull     and again, or commit it here alone: --no-push");
         Failure::new(Exit::UNAVAILABLE, problem)
     };

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::context::Context;
 use crate::cli::list::table;
 use crate::cli::serve;
-use crate::cli::{Exit, Failure, checkout};
+use crate::cli::{Exit, Failure, checkout, failure};
 use crate::daemon::{self, Library, Source, understand};
 use crate::diagnostic::Diagnostic;
 use crate::quantity::{show_duration, show_size};
@@ -77,7 +77,7 @@ pub fn validate(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
         }
     }
     if context.common.json {
-        let problems: Vec<_> = all.iter().map(Diagnostic::problem).collect();
+        let problems: Vec<_> = all.iter().map(failure::in_full).collect();
         context.print_json(&json!({ "valid": good, "problems": problems }))?;
         return if exit == Exit::DONE { Ok(exit) } else { Err(Failure::silent(exit)) };
     }

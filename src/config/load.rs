@@ -149,7 +149,8 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn unreadable(path: &Path, error: &io::Error, by_env: bool) -> Diagnostic {
-    let problem = Diagnostic::new("E0801", format!("cannot read the configuration `{}`: {error}", path.display()));
+    let problem = Diagnostic::new("E0801", format!("cannot read the configuration `{}`: {error}", path.display()))
+        .help(format!("name a file that this user can read, or none: then {DEFAULT_FILE} counts where it exists"));
     if by_env { problem.note(format!("named by the environment variable {FILE_VARIABLE}")) } else { problem }
 }
 

@@ -117,10 +117,7 @@ pub fn open_repo(dir: &Path, config: &Config) -> Result<Repo, Refused> {
     let repo = Repo::open(dir, git_settings(config)).map_err(|error| Refused::new(78, error.diagnostic()))?;
     let root = repo.root();
     if !root.join("requests").is_dir() && !root.join("handlers").is_dir() {
-        let problem = Diagnostic::new("E0802", format!("`{}` was never made a dispatch repository", root.display()))
-            .note("it has neither `handlers/` nor `requests/`")
-            .help(format!("dispatcher init {}", root.display()));
-        return Err(Refused::new(78, problem));
+        return Err(never_made(root));
     }
     let remotes = repo.remote_names();
     if !remotes.is_empty() && !remotes.contains(&config.remote) {
@@ -131,6 +128,15 @@ pub fn open_repo(dir: &Path, config: &Config) -> Result<Repo, Refused> {
         return Err(Refused::new(78, problem));
     }
     Ok(repo)
+}
+
+/// The repository has none of the folders that it should have.
+#[must_use]
+pub fn never_made(root: &Path) -> Refused {
+    let problem = Diagnostic::new("E0516", format!("`{}` was never made a dispatch repository", root.display()))
+        .note("it has neither `handlers/` nor `requests/`")
+        .help(format!("dispatcher init {}", root.display()));
+    Refused::new(78, problem)
 }
 
 impl Ground {

@@ -2,6 +2,7 @@
 # What an idle daemon costs: processor time and memory (PSS) of the daemon and all of its children.
 # Usage: tests/bench/idle.sh [PROGRAM] [SECONDS]
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=world.sh
 . "$(dirname "$0")/world.sh"
 seconds=${2:-60}
 world idle 1
@@ -14,8 +15,10 @@ until "$bin" wait @ >/dev/null 2>&1; do sleep 0.1; done
 "$bin" fetch >/dev/null
 
 family() {
+  local children
   echo "$1"
-  for child in $(cat /proc/"$1"/task/*/children 2>/dev/null || true); do family "$child"; done
+  read -ra children < <(cat /proc/"$1"/task/*/children 2>/dev/null | tr '\n' ' ') || true
+  for child in "${children[@]}"; do family "$child"; done
 }
 # Of the living and of those that were waited for, in clock ticks.
 ticks() {

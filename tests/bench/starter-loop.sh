@@ -2,6 +2,7 @@
 # Runs per second of the loop that people start from, and of this program, on the same 100 requests that do nothing.
 # Usage: tests/bench/starter-loop.sh [PROGRAM], from the top folder, after `cargo build --release`.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=world.sh
 . "$(dirname "$0")/world.sh"
 requests=100
 

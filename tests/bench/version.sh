@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How long `--version` takes: the median and the worst of 100.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=world.sh
 . "$(dirname "$0")/world.sh"
 for _ in $(seq 100); do
   begin=$(now)

@@ -1,5 +1,7 @@
+# shellcheck shell=bash
 # Sourced by the benches: a remote, a clone with a handler that does nothing, and a closed place for local state.
 # Sets: bin, dir. Removes everything at the end.
+# shellcheck disable=SC2034 # the benches use it
 bin=$(realpath "${1:-target/release/dispatcher}")
 dir=$(mktemp -d)
 chmod 711 "$dir"

@@ -92,7 +92,7 @@ impl Stage {
         daemon::run(&Options { terminal, colors: context.colors, plain: context.common.plain, ..options })?;
         // Ana sees the results the way she sent the requests.
         ana.fetch().map_err(|error| failed(error.diagnostic()))?;
-        ana.integrate(&[]).map_err(|error| failed(Diagnostic::new("E0501", error.to_string())))?;
+        ana.integrate(&[]).map_err(|error| failed(Diagnostic::new("E0509", error.to_string())))?;
         let all = Shelf::new(&self.ana()).all();
         let status = |role: &Role| all.iter().find(|status| status.request == role.name).cloned();
         Ok(ROLES.into_iter().map(|role| Played { status: status(&role), role }).collect())
@@ -138,7 +138,7 @@ fn find_git() -> Result<(), Failure> {
     if std::env::split_paths(&path).any(|folder| is_program(folder.join("git"))) {
         return Ok(());
     }
-    let problem = Diagnostic::new("E0510", "there is no program `git` in `PATH`")
+    let problem = Diagnostic::new("E0518", "there is no program `git` in `PATH`")
         .note("the demo pushes to a remote in a folder, where `git` takes the other end")
         .help("install git, for example: apt install git");
     Err(Failure::new(Exit::UNAVAILABLE, problem))

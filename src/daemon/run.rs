@@ -232,7 +232,7 @@ impl From<crossbeam_channel::RecvError> for Deaf {
 
 fn dead(thread: &str) -> Refused {
     let message = format!("`{thread}` has ended on its own; what runs is ended, and nothing that was taken is lost");
-    Refused::new(70, Diagnostic::new("E0710", message).help("start the dispatcher again, and report this"))
+    Refused::new(70, Diagnostic::new("E0711", message).help("start the dispatcher again, and report this"))
 }
 
 /// The loop's own.

@@ -1,5 +1,5 @@
-//! One daemon per repository: the lock in the state folder, who holds it, and how the last one ended. Refuses to judge
-//! by a process id: only the lock says whether a daemon lives.
+//! One daemon per repository: the locks in the state folder and in the git folder, who holds them, and how the last one
+//! ended. Refuses to judge by a process id: only the locks say whether a daemon lives.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -101,9 +101,11 @@ impl InstanceError {
 /// one that is executed does not.
 pub struct Instance {
     state: PathBuf,
-    _lock: fd_lock::RwLock<File>,
+    locks: Vec<fd_lock::RwLock<File>>,
 }
 
+/// In the git folder: the state folder depends on the environment, and two daemons may each have one of their own.
+const CLAIM: &str = "dispatcher.lock";
 const LOCK: &str = "instance.lock";
 const LAST: &str = "last-seen.json";
 
@@ -113,32 +115,19 @@ impl Instance {
     /// # Errors
     /// `Held` by another daemon, or the folder cannot be used.
     pub fn acquire(state: &Path, me: &Holder) -> Result<Self, InstanceError> {
-        let path = state.join(LOCK);
-        let failed = |source| InstanceError::Io { path: path.clone(), source };
-        // Never truncated on opening (it may be another's) and never unlinked (a second holder would get in).
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(failed)?;
-        let own = file.try_clone().map_err(failed)?;
-        let mut lock = fd_lock::RwLock::new(file);
-        match lock.try_write() {
-            // Held until the descriptors are closed: the guard only borrows.
-            Ok(guard) => std::mem::forget(guard),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(InstanceError::Held(holder(&own))),
-            Err(error) => return Err(failed(error)),
-        }
-        let mut line = serde_json::to_vec(me).map_err(|e| failed(e.into()))?;
-        line.push(b'\n');
-        own.set_len(0).and_then(|()| own.write_all_at(&line, 0)).map_err(failed)?;
-        let instance = Self { state: state.to_owned(), _lock: lock };
+        let lock = take(&state.join(LOCK), None, me)?;
+        let instance = Self { state: state.to_owned(), locks: vec![lock] };
         instance.seen(me.since, None)?;
         Ok(instance)
+    }
+
+    /// Takes the lock in the git folder `git` as well, whose files belong to the user and group `owner`.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn claim(&mut self, git: &Path, owner: (u32, u32), me: &Holder) -> Result<(), InstanceError> {
+        self.locks.push(take(&git.join(CLAIM), Some(owner), me)?);
+        Ok(())
     }
 
     /// Writes down that the daemon was there `at`, and at its end `how` it ended (`stopped by systemd`).
@@ -157,6 +146,37 @@ impl Instance {
         };
         write().map_err(|source| InstanceError::Io { path: path.clone(), source })
     }
+}
+
+/// Locks `path`, which is made for `owner`, and writes into it who holds it.
+fn take(path: &Path, owner: Option<(u32, u32)>, me: &Holder) -> Result<fd_lock::RwLock<File>, InstanceError> {
+    let failed = |source| InstanceError::Io { path: path.to_owned(), source };
+    // Never truncated on opening (it may be another's) and never unlinked (a second holder would get in).
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(failed)?;
+    if let Some((user, group)) = owner.filter(|_| nix::unistd::geteuid().is_root()) {
+        // Root keeps what cannot be given away; the lock holds all the same.
+        let _ = std::os::unix::fs::fchown(&file, Some(user), Some(group));
+    }
+    let own = file.try_clone().map_err(failed)?;
+    let mut lock = fd_lock::RwLock::new(file);
+    match lock.try_write() {
+        // Held until the descriptors are closed: the guard only borrows.
+        Ok(guard) => std::mem::forget(guard),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(InstanceError::Held(holder(&own))),
+        Err(error) => return Err(failed(error)),
+    }
+    let mut line = serde_json::to_vec(me).map_err(|e| failed(e.into()))?;
+    line.push(b'\n');
+    own.set_len(0).and_then(|()| own.write_all_at(&line, 0)).map_err(failed)?;
+    Ok(lock)
 }
 
 /// Who is in the lock file, where that is the one who holds it now: between lock and first write it is the last holder.

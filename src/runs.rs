@@ -142,8 +142,8 @@ impl Runs {
     }
 
     /// Takes `requests/name` as the run `status.id`, whose folder must be new, where it still looks as `expected` (any
-    /// look will do where that is absent). After an error the request is in the inbox, unless the error is `Io`: then
-    /// [`Self::unfinished`] finds it.
+    /// look will do where that is absent). After an error the request is in the inbox again; only where the disk does not
+    /// even give it back, [`Self::unfinished`] finds it.
     ///
     /// # Errors
     /// `Gone`, `Changed`, `Exists`, `BadName` or `Io`.
@@ -162,7 +162,11 @@ impl Runs {
             self.sweep(status.id)?;
             return Err(error);
         }
-        self.keep(status.id, expected)
+        let kept = self.keep(status.id, expected);
+        if matches!(kept, Err(RunsError::Io { .. })) {
+            self.undo(status.id);
+        }
+        kept
     }
 
     /// Step 1: the folder and its status. Durable, because it alone says which file of the inbox the run was.
@@ -171,10 +175,47 @@ impl Runs {
         let processed = self.root.join("processed");
         fs::create_dir_all(&processed).map_err(RunsError::io("make", processed))?;
         match fs::create_dir(&folder) {
+            // What a take that did not happen could not even remove is no run.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.is_hollow(status.id) => {
+                disk::remove_temporaries(&folder);
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(RunsError::Exists(status.id)),
             made => made.map_err(RunsError::io("make", &folder))?,
         }
-        disk::replace(&folder, STATUS, &status.to_bytes(), true).map_err(RunsError::io("write", folder.join(STATUS)))
+        let written = disk::replace(&folder, STATUS, &status.to_bytes(), true);
+        if written.is_err() {
+            // What stays is hollow.
+            let _ = self.sweep(status.id);
+        }
+        written.map_err(RunsError::io("write", folder.join(STATUS)))
+    }
+
+    /// True where the run's folder is missing or holds nothing of a request: a take began there and did not happen.
+    #[must_use]
+    pub fn is_hollow(&self, id: RunId) -> bool {
+        let Ok(entries) = fs::read_dir(self.folder(id)) else { return !self.folder(id).exists() };
+        let ours = [STATUS, ".status.json.new", ".request.yml.new"];
+        entries.into_iter().all(|entry| {
+            entry.is_ok_and(|entry| {
+                let name = entry.file_name();
+                let empty = || matches!(disk::only_entry(&entry.path()), Ok(None));
+                ours.iter().any(|own| name == *own) || ([TAKEN, BACK, ASIDE].iter().any(|own| name == *own) && empty())
+            })
+        })
+    }
+
+    /// Gives a taken file that could not be kept back to the inbox. Where that fails as well, or another file has its
+    /// name by now, it stays where it is: a restart finishes the take.
+    fn undo(&self, id: RunId) {
+        let place = self.folder(id).join(TAKEN);
+        let returned = match disk::only_entry(&place) {
+            Ok(Some(name)) => disk::link_back(&place, &name, &self.requests()).unwrap_or(false),
+            Ok(None) | Err(_) => false,
+        };
+        if returned {
+            let _ = self.sweep(id);
+            let _ = fs::remove_dir(self.aside.join(id.to_string()));
+        }
     }
 
     /// Step 2: the file itself, with the name that it had, into the folder `into` of the run.
@@ -211,8 +252,9 @@ impl Runs {
             }
             disk::Read::Whole(bytes, _) => {
                 disk::replace(&folder, REQUEST, &bytes, true).map_err(RunsError::io("write", folder.join(REQUEST)))?;
-                fs::remove_file(&taken).map_err(RunsError::io("remove", &taken))?;
-                fs::remove_dir(&place).map_err(RunsError::io("remove", &place))?;
+                // From here on the copy counts, whatever becomes of the original.
+                let _ = fs::remove_file(&taken);
+                let _ = fs::remove_dir(&place);
                 Ok(Taken::Request(bytes))
             }
         }
@@ -282,6 +324,19 @@ impl Runs {
     pub fn request_bytes(&self, id: RunId) -> Result<Option<Vec<u8>>, RunsError> {
         let path = self.folder(id).join(REQUEST);
         disk::read_own(&path).map_err(RunsError::io("read", &path))
+    }
+
+    /// Writes the run's `request.yml` again where somebody removed it; one that is there stays.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn restore_request(&self, id: RunId, bytes: &[u8]) -> Result<(), RunsError> {
+        let folder = self.folder(id);
+        if self.request_bytes(id)?.is_some() {
+            return Ok(());
+        }
+        fs::create_dir_all(&folder).map_err(RunsError::io("make", &folder))?;
+        disk::replace(&folder, REQUEST, bytes, true).map_err(RunsError::io("write", folder.join(REQUEST)))
     }
 
     /// Removes `requests/name` where it is the request of run `id` once more (a stash or a checkout brought it back).

@@ -39,6 +39,8 @@ impl Context {
             let parent = dir.parent().unwrap_or(&dir).display().to_string();
             return Err(Failure::new(Exit::NO_INPUT, problem.help(format!("dispatcher -C {parent} …"))));
         }
+        // As if started there: other paths on the command line are meant from there too.
+        std::env::set_current_dir(&dir).map_err(|error| Failure::io(&format!("enter `{}`", dir.display()), &error))?;
         let wanted = match common.color {
             Color::Always => true,
             Color::Never => false,

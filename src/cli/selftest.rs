@@ -66,7 +66,7 @@ pub fn selftest(context: &Context) -> Result<Exit, Failure> {
                 "dispatcher init DIR     then run the selftest there: dispatcher -C DIR selftest",
             ));
             match tempfile::tempdir() {
-                Ok(folder) => checks.extend(sandbox(&Config::default(), folder.path(), &folder.path().join("lock"))),
+                Ok(folder) => checks.extend(sandbox(&Config::default(), folder.path())),
                 Err(error) => checks.push(bad("handlers", &Diagnostic::new("E0704", error.to_string()))),
             }
         }
@@ -138,7 +138,8 @@ fn repository(context: &Context, root: &Path, checks: &mut Vec<Check>) {
             checks.push(good("socket", places.socket().display().to_string()));
             checks.push(good("locks", places.lock.path.display().to_string()));
             checks.push(table(&repo, root, &places.state.path));
-            checks.extend(sandbox(&config, &places.state.path, &places.lock.path));
+            // The probe's lock lies with the probe: lock files are never removed from where others lock.
+            checks.extend(sandbox(&config, &places.state.path));
         }
         Err(problem) => checks.push(bad("state", &problem)),
     }
@@ -206,9 +207,9 @@ exit 0
 ";
 
 /// Runs a real handler as the handlers' user and looks at what it could do.
-fn sandbox(config: &Config, state: &Path, locks: &Path) -> Vec<Check> {
+fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
     let folder = state.join(format!("selftest-{}", std::process::id()));
-    let outcome = probe(config, &folder, locks);
+    let outcome = probe(config, &folder);
     // Ours alone, and empty but for the probe.
     let _ = fs::remove_dir_all(&folder);
     let (finished, heard, user) = match outcome {
@@ -259,11 +260,12 @@ fn sandbox(config: &Config, state: &Path, locks: &Path) -> Vec<Check> {
     checks
 }
 
-fn probe(config: &Config, folder: &Path, locks: &Path) -> Result<(Finished, String, String), Diagnostic> {
+fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), Diagnostic> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| Diagnostic::new("E0704", format!("failed to {what}: {error}"));
     let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
-    make(folder).and_then(|()| make(locks)).map_err(|error| failed("make a folder", &error))?;
+    let locks = folder.join("lock");
+    make(folder).and_then(|()| make(&locks)).map_err(|error| failed("make a folder", &error))?;
     let program: PathBuf = folder.join("probe");
     let written =
         fs::write(&program, PROBE).and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)));
@@ -275,7 +277,7 @@ fn probe(config: &Config, folder: &Path, locks: &Path) -> Result<(Finished, Stri
             exe: None,
             user: config.sandbox.user.clone(),
             allow_root: config.sandbox.allow_root,
-            lock_dir: locks.to_owned(),
+            lock_dir: locks,
         },
         work: folder.join("work"),
     };

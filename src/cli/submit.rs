@@ -16,7 +16,7 @@ use crate::cli::find::Shelf;
 use crate::cli::{Exit, Failure, checkout, follow, serve, validate};
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
-use crate::repo::{Integrated, NewFile, PushOutcome, Repo};
+use crate::repo::{Integrated, NewFile, Oid, PushOutcome, Repo};
 use crate::request::RunId;
 use crate::text;
 use crate::yaml;
@@ -232,20 +232,24 @@ impl Order<'_> {
                 .help("leave `--wait` out and look later: git pull && dispatcher list");
             return Err(Failure::new(Exit::UNAVAILABLE, problem));
         }
-        let config = serve::config(context, root)?;
+        let mut config = serve::config(context, root)?;
+        // Its author is who asked.
+        let person = crate::repo::Identity::of_person(root);
+        config.identity = crate::config::Identity { name: person.name, email: Some(person.email) };
         let repo = daemon::open_repo(root, &config)?;
         if !no_push {
             // First what others pushed: a commit on an old tip could only be published by rebasing it.
             catch_up(&repo)?;
         }
         let file = NewFile { path: format!("requests/{name}"), bytes: bytes.to_vec(), executable: false };
-        let added = repo.add_files(&format!("request: {name}"), &[file]);
-        let oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
+        let (subject, files) = (format!("request: {name}"), [file]);
+        let added = repo.add_files(&subject, &files);
+        let mut oid = match added.map_err(|error| Failure::new(Exit::IO, error.diagnostic()))? {
             Ok(oid) => oid,
             Err(blocked) => return Err(Failure::new(Exit::TRY_LATER, blocked.diagnostic())),
         };
         if !no_push {
-            publish(&repo)?;
+            publish(&repo, &mut oid, &subject, &files)?;
         }
         said(context, name, Some(&oid.to_string()))
     }
@@ -320,8 +324,9 @@ fn catch_up(repo: &Repo) -> Result<(), Failure> {
     }
 }
 
-fn publish(repo: &Repo) -> Result<(), Failure> {
-    for _ in 0..8 {
+/// Pushes the request. Where others were faster it is committed again on top of what they pushed.
+fn publish(repo: &Repo, oid: &mut Oid, subject: &str, files: &[NewFile]) -> Result<(), Failure> {
+    for _ in 0..64 {
         let failed = |words: String| {
             let problem =
                 Diagnostic::new("E0502", format!("the request is committed here, and the push failed: {words}"))
@@ -333,9 +338,10 @@ fn publish(repo: &Repo) -> Result<(), Failure> {
             PushOutcome::Refused { words } | PushOutcome::Unreachable { words } => return Err(failed(words)),
             PushOutcome::Moved => {
                 repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
-                let done = repo.integrate(&[]).map_err(|error| failed(error.to_string()))?;
-                if let Integrated::Blocked(blocked) = done {
-                    return Err(failed(blocked.diagnostic().message));
+                match repo.add_files_again(*oid, subject, files).map_err(|error| failed(error.to_string()))? {
+                    Some(Ok(again)) => *oid = again,
+                    Some(Err(blocked)) => return Err(failed(blocked.diagnostic().message)),
+                    None => return Err(failed("other commits wait to be pushed with it".to_owned())),
                 }
             }
         }

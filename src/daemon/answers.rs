@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crossbeam_channel::Sender;
 use serde_json::json;
 
-use crate::command::{Answer, Command, PROTOCOL, Side};
+use crate::command::{Answer, Command, PROTOCOL};
 use crate::control::Call;
 use crate::daemon::clerk::Job;
 use crate::daemon::shell::Shell;
@@ -21,14 +21,22 @@ use crate::time::Time;
 pub struct Waiting {
     runs: BTreeMap<RunId, Vec<Sender<Answer>>>,
     /// For a fetch and the scan after it.
-    looks: Vec<(Sender<Answer>, Looked)>,
+    looks: Vec<(Sender<Answer>, Missing)>,
 }
 
-/// How far a look at remote and inbox has come.
-#[derive(Clone, Copy, Default)]
-struct Looked {
-    fetched: bool,
-    scanned: bool,
+/// What is still missing of a look at remote and inbox. One that was on its way before somebody asked does not count: it
+/// may not have seen what they mean.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    fetches: u8,
+    scan: Scan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scan {
+    ToBegin,
+    ToEnd(u64),
+    Done,
 }
 
 impl Waiting {
@@ -40,17 +48,62 @@ impl Waiting {
         }
     }
 
-    /// A fetch or a scan was answered.
-    pub fn looked(&mut self, fetched: bool, snapshot: impl Fn() -> Snapshot) {
-        self.looks.retain_mut(|(reply, looked)| {
-            looked.fetched |= fetched;
-            looked.scanned |= !fetched;
-            let done = looked.fetched && looked.scanned;
+    /// A scan was asked for, under this number.
+    pub fn scan_begins(&mut self, token: u64) {
+        for (_, missing) in &mut self.looks {
+            if missing.scan == Scan::ToBegin {
+                missing.scan = Scan::ToEnd(token);
+            }
+        }
+    }
+
+    /// A fetch was answered.
+    pub fn fetched(&mut self, snapshot: impl Fn() -> Snapshot) {
+        self.looks.iter_mut().for_each(|(_, missing)| missing.fetches = missing.fetches.saturating_sub(1));
+        self.tell(snapshot);
+    }
+
+    /// Scans have ended.
+    pub fn scanned(&mut self, tokens: &[u64], snapshot: impl Fn() -> Snapshot) {
+        for (_, missing) in &mut self.looks {
+            if matches!(missing.scan, Scan::ToEnd(wanted) if tokens.iter().any(|token| *token >= wanted)) {
+                missing.scan = Scan::Done;
+            }
+        }
+        self.tell(snapshot);
+    }
+
+    fn tell(&mut self, snapshot: impl Fn() -> Snapshot) {
+        self.looks.retain(|(reply, missing)| {
+            let done = missing.fetches == 0 && missing.scan == Scan::Done;
             if done {
-                let _ = reply.try_send(Answer::ok(json!({ "git": snapshot().git, "degraded": snapshot().degraded })));
+                let now = snapshot();
+                let _ = reply.try_send(Answer::ok(json!({ "git": now.git, "degraded": now.degraded })));
             }
             !done
         });
+    }
+}
+
+/// What the clerk answers about a run that is not in the book any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// How did it end?
+    End,
+    /// It was to be cancelled.
+    Cancel,
+}
+
+/// The answer where this is what git knows of the run.
+#[must_use]
+pub fn about(id: RunId, question: Question, status: Option<&Status>) -> Answer {
+    match (status, question) {
+        (Some(status), Question::End) => final_answer(status),
+        (Some(status), Question::Cancel) => {
+            let message = format!("run `{}` is already {}", id.short(), status.status.word());
+            refused("E0404", message, &format!("dispatcher show {}     how it ended", id.short()), 75)
+        }
+        (None, _) => unknown(id),
     }
 }
 
@@ -75,58 +128,51 @@ pub struct Facts {
 }
 
 impl Shell {
-    /// Answers a call, or keeps it; what it asks of the engine is returned.
+    /// Answers a call, or hands it on; what it asks of the engine is returned. Never waits: questions about what is in
+    /// git are the clerk's, who answers them itself.
     pub fn answer(&mut self, call: Call, engine: &Engine, facts: &Facts) -> Option<Input> {
-        let by = call.peer.user.clone();
-        let say = |answer: Answer| drop(call.reply.try_send(answer));
-        match call.command {
+        let Call { command, peer, reply } = call;
+        let by = peer.user;
+        let say = |answer: Answer| drop(reply.try_send(answer));
+        match command {
             Command::Status => {
                 say(Answer::ok(self.status(engine, facts)));
                 None
             }
-            Command::Wait { id } => {
-                // The second look is for a run whose folder is there while it is still being taken: the clerk, who takes,
-                // answers in between.
-                let ended = if self.book.has(id) { None } else { self.recorded(id) };
-                match ended {
-                    Some(status) => say(final_answer(&status)),
-                    None if self.book.has(id) => self.waiting.runs.entry(id).or_default().push(call.reply),
-                    None => say(unknown(id)),
-                }
+            Command::Wait { id } if self.book.has(id) => {
+                self.waiting.runs.entry(id).or_default().push(reply);
                 None
             }
-            Command::Cancel { id, reason } => {
-                if engine.knows(id) {
-                    say(Answer::ok(json!({ "id": id })));
-                    return Some(Input::Cancel { id, by, reason });
-                }
-                say(match self.recorded(id) {
-                    Some(status) => refused(
-                        "E0404",
-                        format!("run `{}` is already {}", id.short(), status.status.word()),
-                        "dispatcher show shows how it ended",
-                        75,
-                    ),
-                    None if self.book.has(id) => {
-                        let over = self.book.with(id, |page| page.status.status.is_final());
-                        let how = if over == Some(true) { "has just ended" } else { "is just being taken: ask again" };
-                        refused("E0404", format!("run `{}` {how}", id.short()), "dispatcher show", 75)
+            Command::Wait { id } => self.ask_clerk(Job::Recorded(id, Question::End, reply)),
+            Command::Cancel { id, reason } if engine.knows(id) => {
+                say(Answer::ok(json!({ "id": id })));
+                Some(Input::Cancel { id, by, reason })
+            }
+            Command::Cancel { id, .. } => {
+                let state = self.book.with(id, |page| page.status.status);
+                match state {
+                    Some(state) if state.is_final() => {
+                        let message = format!("run `{}` has just ended: {}", id.short(), state.word());
+                        say(refused("E0404", message, &format!("dispatcher show {}", id.short()), 75));
+                        None
                     }
-                    None => unknown(id),
-                });
-                None
+                    Some(_) => {
+                        let message = format!("run `{}` is just being taken", id.short());
+                        say(refused("E0405", message, &format!("dispatcher cancel {}     again", id.short()), 75));
+                        None
+                    }
+                    None => self.ask_clerk(Job::Recorded(id, Question::Cancel, reply)),
+                }
             }
             Command::Pause { reason } => {
                 say(Answer::ok(json!({})));
                 Some(Input::Pause { by, reason })
             }
-            Command::Resume { side } => {
-                let decided = side.map_or(Ok(()), |side| self.decide(side));
-                if let Err(problem) = decided {
-                    let help = problem.help.first().map_or("dispatcher status", String::as_str);
-                    say(refused(problem.code, problem.message.clone(), help, 75));
-                    return None;
-                }
+            Command::Resume { side: Some(side) } => {
+                self.ask_clerk(Job::Decide(side, reply));
+                Some(Input::Resume { by })
+            }
+            Command::Resume { side: None } => {
                 say(Answer::ok(json!({})));
                 Some(Input::Resume { by })
             }
@@ -135,24 +181,17 @@ impl Shell {
                 Some(Input::Drain { by })
             }
             Command::Fetch => {
-                self.waiting.looks.push((call.reply, Looked::default()));
+                let fetches = if engine.fetching() { 2 } else { 1 };
+                self.waiting.looks.push((reply, Missing { fetches, scan: Scan::ToBegin }));
                 Some(Input::FetchNow)
             }
         }
     }
 
-    fn decide(&self, side: Side) -> Result<(), Diagnostic> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        let stopping = || Diagnostic::new("E0707", "the dispatcher is stopping");
-        self.records.send(Job::Decide(side, reply)).map_err(|_| stopping())?;
-        answer.recv().unwrap_or_else(|_| Err(stopping()))
-    }
-
-    /// How a run ended that is recorded.
-    fn recorded(&self, id: RunId) -> Option<Status> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.records.send(Job::Recorded(id, reply)).ok()?;
-        answer.recv().ok().flatten()
+    /// The clerk answers; its queue has room for as many calls as there can be.
+    fn ask_clerk(&self, job: Job) -> Option<Input> {
+        drop(self.records.send(job));
+        None
     }
 
     fn status(&self, engine: &Engine, facts: &Facts) -> serde_json::Value {
@@ -166,6 +205,18 @@ impl Shell {
         body["since"] = facts.since.to_string().into();
         body["up_ms"] = u64::try_from(now.mono.as_millis()).unwrap_or(u64::MAX).into();
         body
+    }
+}
+
+/// The answer to a decision about a rewritten remote.
+#[must_use]
+pub fn decided(outcome: &Result<(), Diagnostic>) -> Answer {
+    match outcome {
+        Ok(()) => Answer::ok(json!({})),
+        Err(problem) => {
+            let help = problem.help.first().map_or("dispatcher status", String::as_str);
+            refused(problem.code, problem.message.clone(), help, 75)
+        }
     }
 }
 

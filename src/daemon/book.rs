@@ -21,6 +21,8 @@ pub struct Page {
     pub status: Status,
     /// Its bytes as git knows them; absent where they could not be kept.
     pub taken: Option<TakenRequest>,
+    /// Of an accepted request, for writing the copy again where a person's `git clean` has removed it.
+    pub bytes: Option<Arc<Vec<u8>>>,
     /// HEAD held those bytes under that name when it was taken.
     pub tracked: bool,
     /// What is asked for; absent where it was not understood.
@@ -49,6 +51,7 @@ impl Page {
             name,
             status,
             taken: None,
+            bytes: None,
             tracked: false,
             request: None,
             routed: None,

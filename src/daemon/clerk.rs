@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use crate::command::Side;
+use crate::command::{Answer, Side};
+use crate::daemon::answers::{self, Question};
 use crate::daemon::book::Book;
 use crate::daemon::clock::Clock;
 use crate::daemon::library::{Library, LibraryError, Signature, Source};
@@ -21,11 +22,13 @@ use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
-    Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo, RepoError, RunRecord, TakenPath,
+    self, Blocked, CheckoutState, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo,
+    RepoError, RunRecord, TakenPath, Why,
 };
 use crate::request::RunId;
 use crate::runs::Runs;
 use crate::status::Status;
+use crate::time::Time;
 
 /// What the main loop may have in the queue: the engine takes at most 64 files at once, and asks for one commit and one
 /// fetch at a time; the rest is room for people's questions.
@@ -33,6 +36,8 @@ pub const JOBS: usize = 256;
 
 /// How often a locked index is tried again: until then a person's commit would drop our results.
 const MEND: Duration = Duration::from_secs(1);
+/// So long after the last job what was committed is tidied up.
+const QUIET: Duration = Duration::from_secs(5);
 /// Nothing is to be done without a job.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -47,9 +52,9 @@ pub enum Job {
     /// Read handlers and schemas again where they changed.
     Reload,
     /// A person decided what is to follow from a remote that was rewritten.
-    Decide(Side, Sender<Result<(), Diagnostic>>),
-    /// How a run ended that is not in the book.
-    Recorded(RunId, Sender<Option<Status>>),
+    Decide(Side, Sender<Answer>),
+    /// About a run that is not in the book any more.
+    Recorded(RunId, Question, Sender<Answer>),
 }
 
 /// The handlers and schemas in force, for whoever starts a run.
@@ -72,22 +77,34 @@ pub struct Clerk {
     pub(super) index_lags: bool,
     /// Requests in HEAD that the engine has been told of.
     pub(super) named: BTreeMap<OsString, Oid>,
+    /// Requests that stay in the inbox, as the event streams have them.
+    pub(super) scheduled: BTreeMap<OsString, Time>,
 }
 
 impl Clerk {
     /// Works until both queues are closed.
     pub fn work(mut self, records: &Receiver<Job>, takes: &Receiver<Job>) {
+        let mut untidy = true;
         loop {
+            let patience = match (self.index_lags, untidy) {
+                (true, _) => MEND,
+                (false, true) => QUIET,
+                (false, false) => IDLE,
+            };
             // Recording first: a long inbox must not keep results from becoming final.
             let job = select_biased! {
                 recv(records) -> job => job,
                 recv(takes) -> job => job,
-                default(if self.index_lags { MEND } else { IDLE }) => {
+                default(patience) => {
                     self.mend_index();
+                    if std::mem::take(&mut untidy) {
+                        self.tidy_up();
+                    }
                     continue;
                 }
             };
             let Ok(job) = job else { return };
+            untidy |= matches!(job, Job::Commit(_));
             for input in self.perform(job) {
                 if self.to_engine.send(input).is_err() {
                     return;
@@ -115,12 +132,14 @@ impl Clerk {
                 Vec::new()
             }
             Job::Decide(side, reply) => {
-                let _ = reply.send(self.decide(side));
+                // A client that went away is not told.
+                let _ = reply.try_send(answers::decided(&self.decide(side)));
                 vec![Input::FetchNow]
             }
-            Job::Recorded(id, reply) => {
+            Job::Recorded(id, question, reply) => {
                 let bytes = self.repo.status_of(id).ok().flatten();
-                let _ = reply.send(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+                let status: Option<Status> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                let _ = reply.try_send(answers::about(id, question, status.as_ref()));
                 Vec::new()
             }
         }
@@ -171,7 +190,13 @@ impl Clerk {
                 *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = library;
                 self.scribe.emit(event);
             }
-            Err(error) => self.broken(&error),
+            Err(error) => {
+                self.broken(&error);
+                // Trouble of git or of the disk passes without a change of the files: tried again.
+                if !matches!(error, LibraryError::Broken(_)) {
+                    return;
+                }
+            }
         }
         self.signature = signature;
     }
@@ -183,19 +208,33 @@ impl Clerk {
         problems.iter().for_each(|problem| self.scribe.warn(problem));
     }
 
-    fn commit(&mut self, ids: Vec<RunId>) -> CommitReport {
-        let records: Vec<RunRecord> =
-            ids.iter().filter_map(|&id| self.book.with(id, |page| self.record(page))).collect();
-        match self.repo.commit(&records) {
-            Ok(committed) => {
-                self.index_lags |= !committed.indexed;
-                CommitReport::Done { ids, commit: committed.oid.to_string() }
+    /// Records the first of these, as many as fit into one commit; the engine asks for the others again.
+    fn commit(&mut self, mut ids: Vec<RunId>) -> CommitReport {
+        let known = |id: &RunId| self.book.with(*id, |page| self.record(page));
+        let mut records: Vec<RunRecord> = ids.iter().filter_map(known).collect();
+        records.truncate(repo::fitting(&records));
+        if let Some(last) = records.last() {
+            // Whoever has no page is recorded.
+            let upto = ids.iter().position(|id| *id == last.id).map_or(ids.len(), |at| at + 1);
+            ids.truncate(upto);
+        }
+        match self.repo.record(records) {
+            Ok(recorded) => {
+                self.index_lags |= !recorded.indexed;
+                recorded.problems.iter().for_each(|problem| self.scribe.warn(problem));
+                CommitReport::Done { ids, commit: recorded.commit.to_string() }
             }
             Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
         }
     }
 
     fn decide(&self, side: Side) -> Result<(), Diagnostic> {
+        // Without a divergence either side would drop a person's commits.
+        if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
+            let problem =
+                Diagnostic::new("E0516", "local and remote branch have not diverged: nothing is to be decided");
+            return Err(problem.help("dispatcher resume     lets new work begin again"));
+        }
         match side {
             Side::AcceptRemote => match self.repo.accept_remote(&self.taken_paths()) {
                 Ok(Integrated::Blocked(blocked)) => Err(blocked.diagnostic()),
@@ -211,6 +250,12 @@ impl Clerk {
         match self.repo.mend_index() {
             Ok(mended) => self.index_lags &= !mended,
             Err(error) => self.scribe.warn(&error.diagnostic()),
+        }
+    }
+
+    fn tidy_up(&mut self) {
+        if let Err(error) = self.repo.join_packs() {
+            self.scribe.warn(&error.diagnostic());
         }
     }
 
@@ -248,12 +293,50 @@ impl Clerk {
 
     fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
         self.mend_index();
-        let commits = match fetched {
-            Err(error) => return FetchReport::Failed { message: error.diagnostic().message },
-            Ok(FetchOutcome::NoRemote) => return FetchReport::NoRemote,
-            Ok(FetchOutcome::Fetched { new_commits, .. }) => new_commits,
+        let report = match fetched {
+            Err(error) => self.unasked(error.diagnostic().message),
+            Ok(FetchOutcome::NoRemote) => FetchReport::NoRemote,
+            Ok(FetchOutcome::Fetched { new_commits, .. }) => self.bring(new_commits),
         };
-        self.follow(commits).unwrap_or_else(|error| FetchReport::Failed { message: error.to_string() })
+        match self.elsewhere() {
+            // Also where nothing new had to be brought: the files that lie here are not the branch's.
+            Some(detail) if !matches!(report, FetchReport::Diverged { .. } | FetchReport::Blocked { .. }) => {
+                let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
+                FetchReport::Blocked { detail, ahead: ahead && report != FetchReport::NoRemote }
+            }
+            _ => report,
+        }
+    }
+
+    /// Why the work tree is not the branch's: another one is checked out, or a merge is in progress.
+    pub(super) fn elsewhere(&self) -> Option<String> {
+        let state = self.repo.checkout_state().ok()?;
+        if matches!(state, CheckoutState::OnBranch | CheckoutState::IndexLocked { .. }) {
+            return None;
+        }
+        Some(Blocked { paths: Vec::new(), why: Why::Checkout(state) }.diagnostic().message)
+    }
+
+    /// Follows what earlier fetches brought although the remote could not be asked: a crash may have come in the middle
+    /// of that, and then requests lie in the inbox that HEAD does not hold.
+    fn unasked(&self, message: String) -> FetchReport {
+        let before = self.repo.tip().ok();
+        let report = self.bring(0);
+        if matches!(report, FetchReport::Done { .. }) && before == self.repo.tip().ok() {
+            return FetchReport::Failed { message };
+        }
+        // The report says what became of the checkout; the next fetch says the rest.
+        self.scribe.emit(Event::FetchFailed { message });
+        report
+    }
+
+    /// Whatever goes wrong here holds intake: work tree and HEAD may be of different commits.
+    fn bring(&self, commits: usize) -> FetchReport {
+        self.follow(commits).unwrap_or_else(|error| {
+            // What cannot be told counts as ahead: a push too many does no harm.
+            let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
+            FetchReport::Blocked { detail: error.to_string(), ahead }
+        })
     }
 
     fn follow(&self, commits: usize) -> Result<FetchReport, RepoError> {
@@ -301,9 +384,7 @@ impl Clerk {
 
     fn withdrawn(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<Withdrawal>, RepoError> {
         let (Some(from), Some(to)) = (from, to) else { return Ok(Vec::new()) };
-        let taken = self.taken_paths();
-        let names: Vec<&[u8]> = taken.iter().map(|taken| taken.name.as_slice()).collect();
-        let gone = self.repo.withdrawn(from, to, &names)?;
+        let gone = self.repo.withdrawn(from, to, &self.taken_paths())?;
         let gone = gone.into_iter().filter(|gone| !gone.recorded).map(|gone| Withdrawal {
             name: OsString::from_vec(gone.name),
             commit: gone.commit.to_string(),

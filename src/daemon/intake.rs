@@ -28,11 +28,26 @@ pub struct Understood {
     pub routed: Arc<Routed>,
 }
 
-/// Reads a request as the library understands it.
+/// Reads a request as the library understands it. One that makes a parser panic is as bad as any other.
 ///
 /// # Errors
 /// The rejection with all problems.
 pub fn understand(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
+    guarded(|| read(library, bytes, file)).unwrap_or_else(|| Err(Rejection::one(65, crashing(file))))
+}
+
+/// What `work` gives; `None` where it panics: whoever may write a file must not be able to end the thread that reads it.
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // Nothing is shared that the work changes.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+}
+
+fn crashing(file: &str) -> Diagnostic {
+    Diagnostic::new("E0110", format!("`{file}` cannot be read: the program that reads it fails on its contents"))
+        .help("write it more simply; this is a mistake of the dispatcher, and worth a report with that file")
+}
+
+fn read(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
     let request = schema::parse(bytes, file, &library.schemas, &library.table)?;
     let routed = library.table.route(&request)?;
     // What only narrows what a handler may do is left out visibly: the log and the status say what held the run.
@@ -85,10 +100,13 @@ impl Clerk {
     /// Looks at `requests/<name>` and takes it where it is due. One that has not stood `still` is taken only where its
     /// bytes are HEAD's; the inbox names it again otherwise.
     pub(super) fn take(&mut self, name: &OsStr, still: bool) -> TakeReport {
+        if let Some(why) = self.elsewhere() {
+            return TakeReport::Failed(why);
+        }
         let peeked = match self.runs.peek(name) {
             Ok(peeked) => peeked,
-            // It is offered again once it stands still.
-            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(RunsError::Gone(_)) => return TakeReport::Nothing,
+            Err(RunsError::Changed(_)) => return TakeReport::Later,
             Err(RunsError::Odd(..)) if !still => return TakeReport::Nothing,
             Err(RunsError::Odd(_, odd)) => return self.take_odd(name, odd),
             Err(error) => return TakeReport::Failed(error.to_string()),
@@ -118,7 +136,9 @@ impl Clerk {
             && let Some(until) = request.not_before.filter(|&until| until > wall)
         {
             let kind = request.kind.clone();
-            self.scribe.emit(Event::Scheduled { req: shown, kind, not_before: until });
+            if self.scheduled.insert(name.to_owned(), until) != Some(until) {
+                self.scribe.emit(Event::Scheduled { req: shown, kind, not_before: until });
+            }
             return Ok(TakeReport::Scheduled { until });
         }
         let first = understood.as_ref().ok().and_then(|understood| understood.request.id);
@@ -143,12 +163,14 @@ impl Clerk {
         match self.runs.take(name, &status, Some(stamp)) {
             Ok(Taken::Request(now)) if now == bytes => {}
             Ok(_) => fate = Err(changed(&file)),
-            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return Ok(TakeReport::Nothing),
+            Err(RunsError::Gone(_)) => return Ok(TakeReport::Nothing),
+            Err(RunsError::Changed(_)) => return Ok(TakeReport::Later),
             Err(error) => return Err(error.to_string()),
         }
         let mut page = Page::new(name.to_owned(), status);
         page.taken = Some(taken);
         page.tracked = tracked;
+        page.bytes = fate.is_ok().then(|| Arc::new(bytes.to_vec()));
         Ok(self.report(page, fate, by, first))
     }
 
@@ -190,12 +212,16 @@ impl Clerk {
         let mut problem = odd.problem(name);
         let mut page = Page::new(name.to_owned(), status);
         match self.runs.take(name, &page.status, None) {
-            Ok(Taken::Aside { path, .. }) => problem = problem.note(format!("set aside as {}", path.display())),
+            Ok(Taken::Aside { path, .. }) => {
+                page.taken = self.repo.set_aside(path_of(name), &path).ok().flatten();
+                problem = problem.note(format!("set aside as {}", path.display()));
+            }
             // It has become a regular file meanwhile: its bytes are kept, and it is rejected all the same.
             Ok(Taken::Request(bytes)) => {
                 page.taken = TakenRequest::of(path_of(name), &bytes).ok();
             }
-            Err(RunsError::Gone(_) | RunsError::Changed(_)) => return TakeReport::Nothing,
+            Err(RunsError::Gone(_)) => return TakeReport::Nothing,
+            Err(RunsError::Changed(_)) => return TakeReport::Later,
             Err(error) => return TakeReport::Failed(error.to_string()),
         }
         let verdict = rejected(Rejection::one(65, problem));
@@ -203,9 +229,10 @@ impl Clerk {
     }
 
     /// The bytes with which an id was asked before; the inner `None` where it never was.
-    fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        if self.book.has(id) || self.runs.folder(id).exists() {
+        // A folder alone proves nothing: a take that did not happen may have left one.
+        if self.book.has(id) || !self.runs.is_hollow(id) {
             return Ok(Some(self.runs.request_bytes(id).map_err(|e| text(&e))?.unwrap_or_default()));
         }
         if !self.repo.is_recorded(id).map_err(|e| text(&e))? {
@@ -229,7 +256,7 @@ pub(super) fn path_of(name: &OsStr) -> Vec<u8> {
 
 /// What a rejected request asked for, where that can be read.
 fn kind_of(bytes: &[u8], file: &str) -> Option<Kind> {
-    let document = yaml::read(bytes, file, yaml::Limits::REQUEST).ok()?;
+    let document = guarded(|| yaml::read(bytes, file, yaml::Limits::REQUEST))?.ok()?;
     document.value.get("kind")?.as_str()?.parse().ok()
 }
 
@@ -239,12 +266,26 @@ fn changed(file: &str) -> Verdict {
     rejected(Rejection::one(65, problem))
 }
 
-fn duplicate(of: RunId) -> Verdict {
+pub(super) fn duplicate(of: RunId) -> Verdict {
     Verdict::plain(State::Duplicate, 0, 0).because(format!("asked before as {of}"))
 }
 
-fn other_bytes(id: RunId) -> Verdict {
+pub(super) fn other_bytes(id: RunId) -> Verdict {
     let problem = Diagnostic::new("E0106", format!("id `{id}` was asked before with other bytes"))
         .help(format!("dispatcher show {id}     a new request needs a new id, or none"));
     rejected(Rejection::one(65, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_that_panics_is_survived() {
+        assert_eq!(guarded(|| 1), Some(1));
+        let hostile = [1_u8, 2];
+        assert_eq!(guarded(|| hostile.iter().position(|&byte| byte == 3).unwrap()), None);
+        let problem = crashing("requests/a.yml");
+        assert!(problem.code == "E0110" && problem.message.contains("`requests/a.yml`"), "{problem:?}");
+    }
 }

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::daemon::intake::guarded;
 use crate::diagnostic::Diagnostic;
 use crate::repo::{Repo, RepoError};
 use crate::router::{ExtraFolder, Folder, HandlerFile, HandlerSource, Table};
@@ -19,6 +20,9 @@ use crate::status::HandlerUsed;
 
 /// Files of more than this in total are no handlers but data that belongs elsewhere.
 const MOST: u64 = 256 << 20;
+
+/// Where they lie in the repository.
+const FOLDERS: [&str; 2] = ["handlers", "schema"];
 
 /// Handlers and schemas as they were at one moment.
 pub struct Library {
@@ -121,13 +125,16 @@ impl Source {
     pub fn signature(&self, repo: &Repo) -> Result<Signature, LibraryError> {
         let mut parts = Vec::new();
         if let Some(tip) = repo.tip()? {
-            for folder in ["handlers", "schema"] {
+            for folder in FOLDERS {
                 let files = repo.read_folder(tip, folder)?;
                 parts.extend(files.iter().map(|f| format!("{folder} {:?} {} {}", f.path, f.oid, f.executable)));
             }
         }
-        let folders = [self.root.join("handlers"), self.root.join("schema")];
-        for folder in folders.iter().chain(&self.extra) {
+        let folders = FOLDERS.map(|name| self.root.join(name));
+        parts.extend(
+            folders.iter().filter(|folder| is_diverted(folder)).map(|folder| format!("{} -> ?", folder.display())),
+        );
+        for folder in folders.iter().filter(|folder| !is_diverted(folder)).chain(&self.extra) {
             for (path, meta) in walk(folder)? {
                 let stamp = (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
                 parts.push(format!("{path} {stamp:?} {}", meta.mode()));
@@ -141,6 +148,10 @@ impl Source {
     /// # Errors
     /// `Broken` with every problem of the files; else where git or the disk fails.
     pub fn load(&self, repo: &Repo) -> Result<Arc<Library>, LibraryError> {
+        let diverted: Vec<_> = FOLDERS.iter().filter(|name| is_diverted(&self.root.join(name))).map(diverted).collect();
+        if !diverted.is_empty() {
+            return Err(LibraryError::Broken(diverted));
+        }
         let mut pieces = self.pieces(repo, "handlers")?;
         let schema_pieces = self.pieces(repo, "schema")?;
         let index = pieces.get("handlers/index.yml").map(|piece| piece.bytes.clone());
@@ -155,10 +166,12 @@ impl Source {
         let files = schema_pieces
             .into_iter()
             .filter_map(|(path, piece)| Some((path.strip_prefix("schema/")?.to_owned(), piece.bytes)));
-        let schemas = Schemas::load(&files.collect());
-        let schemas = schemas.map_err(LibraryError::Broken)?;
-        let table = Table::load(index.as_deref(), &files_of(&pieces, "handlers/"), &extra, schemas.clone());
-        let table = table.map_err(LibraryError::Broken)?;
+        let read = guarded(|| {
+            let schemas = Schemas::load(&files.collect())?;
+            let table = Table::load(index.as_deref(), &files_of(&pieces, "handlers/"), &extra, schemas.clone())?;
+            Ok((schemas, table))
+        });
+        let (schemas, table) = read.unwrap_or_else(|| Err(vec![crashing()])).map_err(LibraryError::Broken)?;
         let commit = repo.tip()?.map(|tip| tip.to_string());
         let (staged, used) = self.stage(&pieces)?;
         Ok(Arc::new(Library { table, schemas, commit, used, staged }))
@@ -194,26 +207,46 @@ impl Source {
         pieces: &BTreeMap<String, Piece>,
     ) -> Result<(PathBuf, BTreeMap<String, HandlerUsed>), LibraryError> {
         let failed = |error| LibraryError::Io(format!("stage the handlers in `{}`", self.staging.display()), error);
-        let folder = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
-        folder(&self.staging).map_err(failed)?;
-        let staged = tempfile::Builder::new().prefix("handlers-").tempdir_in(&self.staging).map_err(failed)?.keep();
-        fs::set_permissions(&staged, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        folder(&staged.join("handlers")).map_err(failed)?;
+        fs::create_dir_all(&self.staging).and_then(|()| open_to_all(&self.staging)).map_err(failed)?;
+        let staged = tempfile::Builder::new().prefix("handlers-").tempdir_in(&self.staging).map_err(failed)?;
+        open_to_all(staged.path()).map_err(failed)?;
+        make_folders(staged.path(), Path::new("handlers")).map_err(failed)?;
         let mut used = BTreeMap::new();
         for (path, piece) in pieces {
-            let to = staged.join(path);
-            if let Some(parent) = to.parent() {
-                folder(parent).map_err(failed)?;
+            let to = staged.path().join(path);
+            if let Some(parent) = Path::new(path).parent() {
+                make_folders(staged.path(), parent).map_err(failed)?;
             }
             let mode = if piece.executable { 0o755 } else { 0o644 };
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&to).map_err(failed)?;
             io::Write::write_all(&mut file, &piece.bytes).map_err(failed)?;
+            file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
             let shown = path.strip_prefix("handlers/").unwrap_or(path).to_owned();
             let sha256 = hex(&Sha256::digest(&piece.bytes));
             used.insert(path.clone(), HandlerUsed { file: shown, sha256, dirty: piece.dirty });
         }
+        // Only a whole copy stays.
+        let staged = staged.keep();
         Ok((staged, used))
     }
+}
+
+/// The handlers' user passes and reads it, whatever the umask is.
+fn open_to_all(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}
+
+/// Makes `below` in `top`, each folder on the way open to all.
+fn make_folders(top: &Path, below: &Path) -> io::Result<()> {
+    let mut at = top.to_owned();
+    for part in below {
+        at.push(part);
+        match fs::create_dir(&at) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.and_then(|()| open_to_all(&at))?,
+        }
+    }
+    Ok(())
 }
 
 fn files_of(pieces: &BTreeMap<String, Piece>, prefix: &str) -> Vec<HandlerFile> {
@@ -238,9 +271,11 @@ fn overlay(
             return Err(LibraryError::Io(format!("read `{}`", folder.display()), error));
         }
         let from = folder.join(&path);
-        let bytes = match fs::read(&from) {
+        let bytes = match read_plain(&from, meta.size()) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // It has become a link since it was listed.
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => continue,
             Err(error) => return Err(LibraryError::Io(format!("read `{}`", from.display()), error)),
         };
         let executable = meta.mode() & 0o111 != 0;
@@ -251,6 +286,31 @@ fn overlay(
         }
     }
     Ok(())
+}
+
+/// Reads a file as far as it was long when it was looked at; never through a link, never waiting for a writer.
+fn read_plain(path: &Path, size: u64) -> io::Result<Vec<u8>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, size), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// True where something else than a folder has the name of one.
+fn is_diverted(folder: &Path) -> bool {
+    folder.symlink_metadata().is_ok_and(|meta| !meta.is_dir())
+}
+
+/// Whoever may push must not decide which folders of this machine are read.
+fn diverted(name: &&str) -> Diagnostic {
+    Diagnostic::new("E0206", format!("`{name}` is not a folder, and no link is followed"))
+        .help(format!("make it a folder with its files: git rm --cached {name}"))
+}
+
+fn crashing() -> Diagnostic {
+    Diagnostic::new("E0207", "`handlers/` and `schema/` cannot be read: the program that reads them fails on a file")
+        .help("write the newest change more simply; this is a mistake of the dispatcher, and worth a report")
 }
 
 /// Every regular file below `folder` with its path relative to it, in order; symlinks and strange names are left out.
@@ -276,4 +336,25 @@ fn walk(folder: &Path) -> Result<Vec<(String, fs::Metadata)>, LibraryError> {
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_fails_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source { root: dir.path().into(), extra: Vec::new(), staging: dir.path().join("staged") };
+        let piece = || Piece { bytes: b"#!/bin/sh\n".to_vec(), executable: true, dirty: true };
+        let pieces = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), piece())).collect();
+        let left = || fs::read_dir(dir.path().join("staged")).unwrap().count();
+        assert!(source.stage(&pieces(&["handlers/a", "handlers/a/b"])).is_err());
+        assert_eq!(left(), 0);
+        let (staged, used) = source.stage(&pieces(&["handlers/a", "handlers/b/c"])).unwrap();
+        assert_eq!((left(), used.len()), (1, 2));
+        for (path, mode) in [("", 0o755), ("handlers", 0o755), ("handlers/b", 0o755), ("handlers/b/c", 0o755)] {
+            assert_eq!(staged.join(path).metadata().unwrap().mode() & 0o777, mode, "{path}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Start-up: everything that must be there before the first request is looked at, in the order in which it must be.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,10 @@ use crate::daemon::scribe::Scribe;
 use crate::diagnostic::Diagnostic;
 use crate::instance::{Holder, Instance};
 use crate::journal::{Journal, Rotate};
+use crate::launcher;
 use crate::repo::{Identity, Repo, Settings};
+use crate::request::RunId;
+use crate::runs::Runs;
 use crate::sandbox;
 
 /// How the daemon was started.
@@ -115,6 +119,14 @@ pub fn open_repo(dir: &Path, config: &Config) -> Result<Repo, Refused> {
     if !root.join("requests").is_dir() && !root.join("handlers").is_dir() {
         return Err(never_made(root));
     }
+    let remotes = repo.remote_names();
+    if !remotes.is_empty() && !remotes.contains(&config.remote) {
+        let list = remotes.iter().map(|name| format!("`{}`", crate::text::line(name))).collect::<Vec<_>>().join(", ");
+        let problem = Diagnostic::new("E0809", format!("this repository has no remote `{}`", config.remote))
+            .note(format!("it has {list}; results would never be pushed"))
+            .help("name one of them: `remote:` in the host configuration, or DISPATCHER_REMOTE");
+        return Err(Refused::new(78, problem));
+    }
     Ok(repo)
 }
 
@@ -149,8 +161,12 @@ impl Ground {
             socket: places.socket(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let instance = Instance::acquire(&places.state.path, &holder)
+        let mut instance = Instance::acquire(&places.state.path, &holder)
             .map_err(|error| Refused::new(error.exit(), error.diagnostic(&root)))?;
+        instance
+            .claim(repo.common(), repo.owner(), &holder)
+            .map_err(|error| Refused::new(error.exit(), error.diagnostic(&root)))?;
+        close_git_folder(&repo, &options.config);
         // From here on everything that an earlier life left is ours.
         let swept = repo.sweep_locks().map_err(|error| Refused::new(74, error.diagnostic()))?;
         repo.info_exclude().map_err(|error| Refused::new(74, error.diagnostic()))?;
@@ -172,11 +188,50 @@ impl Ground {
         }
         let staging = places.state.path.join("staged");
         let work = places.state.path.join("work");
-        sandbox::clear(&staging).map_err(|error| Refused::io("clear the staged handlers", &error))?;
-        sandbox::clear(&work).map_err(|error| Refused::io("clear the work folders", &error))?;
+        let runs = Runs::new(&root, places.state.path.join("aside"), &host);
+        end_leftovers(&repo, &runs, &work, &scribe)?;
+        for (what, folder) in [("the staged handlers", &staging), ("the work folders", &work)] {
+            // They are in nobody's way: every copy and every attempt has a folder of its own.
+            if let Err(error) = sandbox::clear(folder) {
+                scribe.warn(&Diagnostic::new(
+                    "E0704",
+                    format!("failed to clear {what} in `{}`: {error}", folder.display()),
+                ));
+            }
+        }
         let source = Source { root, extra: options.handlers.clone(), staging };
         Ok(Self { repo, places, instance, scribe, clock, host, source })
     }
+}
+
+/// Where handlers run as another user, that user has no business in the git folder: it is closed to all but its owner and
+/// group. (Handlers that run as the dispatcher's own user are held by nothing there.)
+fn close_git_folder(repo: &Repo, config: &Config) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let switched = nix::unistd::geteuid().is_root() && !config.sandbox.allow_root;
+    let Ok(meta) = std::fs::metadata(repo.common()) else { return };
+    let mode = meta.permissions().mode();
+    if switched && mode & 0o007 != 0 {
+        // Where this cannot be done, as on a file system without modes, things stay as they are.
+        let _ = std::fs::set_permissions(repo.common(), std::fs::Permissions::from_mode(mode & 0o7770));
+    }
+}
+
+/// Kills what an earlier life has left of its runs, before anything that they may still use is removed. Only by what a
+/// process itself carries, never by a stored number: numbers are used again.
+fn end_leftovers(repo: &Repo, runs: &Runs, work: &Path, scribe: &Scribe) -> Result<(), Refused> {
+    let failed = |error: &dyn std::fmt::Display| Refused::io("find what an earlier life left", error);
+    let recorded: BTreeSet<RunId> = repo.recorded_ids().map_err(|error| failed(&error))?.into_iter().collect();
+    let mut ids = runs.ids().map_err(|error| failed(&error))?;
+    ids.retain(|id| !recorded.contains(id));
+    // A run whose folder a person has removed had a work folder, `<id>.<attempt>`, while it ran.
+    let names = std::fs::read_dir(work).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    ids.extend(names.filter_map(|name| name.to_str()?.split_once('.')?.0.parse::<RunId>().ok()));
+    let killed = if ids.is_empty() { 0 } else { launcher::sweep(&ids) };
+    if killed > 0 {
+        scribe.note(&format!("killed {killed} processes that an earlier life had left"));
+    }
+    Ok(())
 }
 
 /// A shelf with one library on it.

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
-use crate::daemon::intake::{Understood, order, path_of, rejected, understand};
+use crate::daemon::intake::{Understood, duplicate, order, other_bytes, path_of, rejected, understand};
 use crate::diagnostic::{Diagnostic, Rejection};
-use crate::engine::{Found, Prior, Verdict};
+use crate::engine::{CRASHED, Found, NOT_BEGUN, Prior, STOPPED, Verdict};
 use crate::event::{Event, RunRef};
 use crate::journal::read_entries;
-use crate::launcher;
 use crate::repo::TakenRequest;
 use crate::request::RunId;
 use crate::runs::{Content, Leftover};
@@ -26,7 +26,7 @@ struct Tries {
 }
 
 impl Clerk {
-    /// Finds them, kills what is left of their processes, and opens their pages.
+    /// Finds them and opens their pages. Nothing of them is alive any more.
     ///
     /// # Errors
     /// Where the folders cannot be read: nothing is known then, and no work may be taken.
@@ -36,24 +36,20 @@ impl Clerk {
         let mut left = self.runs.unfinished(&|id| recorded.contains(&id)).map_err(|error| error.to_string())?;
         // The queue goes by age, and the engine takes the order of what is found for that.
         left.sort_by_key(|left| (left.status.queued_at, left.status.id));
-        // Only by what a process itself carries, never by a stored number: numbers are used again.
-        let ids: Vec<RunId> = left.iter().filter(|left| !left.status.status.is_final()).map(|l| l.status.id).collect();
-        if !ids.is_empty() {
-            let killed = launcher::sweep(&ids);
-            if killed > 0 {
-                self.scribe.note(&format!("killed {killed} processes that an earlier life had left"));
-            }
-        }
-        Ok(left.into_iter().map(|leftover| self.found(leftover)).collect())
+        left.into_iter().map(|leftover| self.found(leftover)).collect()
     }
 
-    fn found(&self, leftover: Leftover) -> Found {
+    fn found(&self, leftover: Leftover) -> Result<Found, String> {
         let Leftover { status, torn, content } = leftover;
         let id = status.id;
         let mut page = Page::new(self.real_name(&status.request), status);
-        let bytes = match content {
+        let bytes = match &content {
             Content::Request => self.runs.request_bytes(id).ok().flatten(),
-            Content::Aside { .. } | Content::Missing => None,
+            Content::Aside { path, .. } => {
+                page.taken = self.repo.set_aside(path_of(&page.name), path).ok().flatten();
+                None
+            }
+            Content::Missing => None,
         };
         if let Some(bytes) = &bytes {
             let path = path_of(&page.name);
@@ -65,10 +61,11 @@ impl Clerk {
             page.finished = self.finished(&page);
             Prior::Final
         } else {
-            self.prior(&mut page, bytes.as_deref(), content, torn)
+            self.prior(&mut page, bytes.as_deref(), content, torn)?
         };
+        page.bytes = bytes.filter(|_| page.request.is_some()).map(Arc::new);
         self.book.insert(page);
-        Found { run, prior }
+        Ok(Found { run, prior })
     }
 
     /// The status knows a name as people read it; git knows it as it is.
@@ -78,7 +75,7 @@ impl Clerk {
         hit.map_or_else(|| OsString::from(shown), |file| OsString::from_vec(file.path))
     }
 
-    fn prior(&self, page: &mut Page, bytes: Option<&[u8]>, content: Content, torn: bool) -> Prior {
+    fn prior(&self, page: &mut Page, bytes: Option<&[u8]>, content: Content, torn: bool) -> Result<Prior, String> {
         let attempt = page.status.attempt;
         let running = page.status.status == State::Running || torn;
         let file = format!("requests/{}", page.status.request);
@@ -99,7 +96,7 @@ impl Clerk {
         let understood = match understood {
             Ok(understood) => understood,
             Err(rejection) if attempt == 0 => {
-                return Prior::Settled { verdict: Box::new(rejected(rejection)) };
+                return Ok(Prior::Settled { verdict: Box::new(rejected(rejection)) });
             }
             // It has been started: that it would not be accepted today does not undo that.
             Err(rejection) => {
@@ -108,16 +105,18 @@ impl Clerk {
                     ..Verdict::plain(State::Crashed, 70, attempt)
                         .because("lost, and its request is not accepted any more")
                 };
-                return Prior::Settled { verdict: Box::new(verdict) };
+                return Ok(Prior::Settled { verdict: Box::new(verdict) });
             }
         };
-        // The folder's own name is not the request's id where that one was asked before: it was a duplicate.
-        if understood.request.id.is_some_and(|asked| asked != page.status.id) {
-            let asked = understood.request.id.map_or_else(String::new, |id| id.to_string());
-            let verdict = Verdict::plain(State::Duplicate, 0, 0).because(format!("asked before as {asked}"));
-            return Prior::Settled { verdict: Box::new(verdict) };
+        // The folder's own name is not the request's id where that one was asked before, with these bytes or others.
+        if let Some(asked) = understood.request.id.filter(|&asked| asked != page.status.id) {
+            let verdict = match self.known(asked)? {
+                Some(before) if Some(before.as_slice()) != bytes => other_bytes(asked),
+                _ => duplicate(asked),
+            };
+            return Ok(Prior::Settled { verdict: Box::new(verdict) });
         }
-        self.queued(page, understood, running, attempt)
+        Ok(self.queued(page, understood, running, attempt))
     }
 
     fn queued(&self, page: &mut Page, understood: Understood, running: bool, attempt: u32) -> Prior {
@@ -175,7 +174,7 @@ fn tries(path: &Path, last: u32) -> Tries {
         u32::try_from(ends.values().filter(|why| wanted(why)).count()).unwrap_or(u32::MAX)
     };
     Tries {
-        crashes: count(&|why| why == "crashed"),
-        failures: count(&|why| !["crashed", "dispatcher stopped"].contains(&why)),
+        crashes: count(&|why| why == CRASHED),
+        failures: count(&|why| ![CRASHED, STOPPED, NOT_BEGUN].contains(&why)),
     }
 }

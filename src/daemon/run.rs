@@ -1,7 +1,7 @@
 //! The daemon: channels, threads, and the one loop that asks the engine what follows.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,14 +13,17 @@ use crate::daemon::answers::Facts;
 use crate::daemon::book::Book;
 use crate::daemon::clerk::{Clerk, JOBS, Job};
 use crate::daemon::courier::{self, ERRANDS};
+use crate::daemon::library::{Library, LibraryError, Source};
 use crate::daemon::open::{Ground, Options, Refused, open_repo, shelf};
 use crate::daemon::shell::{NoStart, PAUSE, Shell};
 use crate::daemon::sink::Recorder;
+use crate::diagnostic::Diagnostic;
 use crate::engine::{self, Engine, ExitCode, Found, Input, TakeReport};
 use crate::event::Event;
 use crate::executor::{self, Executor, Finished};
 use crate::inbox::{self, Inbox, Notice};
 use crate::launcher;
+use crate::repo::Repo;
 use crate::runs::Runs;
 use crate::signals::{Listener, Signal};
 
@@ -63,13 +66,23 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let state = places.state.path.clone();
     let runs = Runs::new(&root, state.join("aside"), &host);
     let book = Book::default();
-    let library = source.load(&repo).map_err(|error| Refused { exit: 78, problems: error.problems() })?;
+    // Before the files themselves: what changes in between is read again.
     let signature = source.signature(&repo).map_err(|error| Refused { exit: 78, problems: error.problems() })?;
+    let library = first_library(&source, &repo)?;
     let kinds = library.table.entries().count();
     let loaded = Event::RouterLoaded { kinds, commit: library.commit.clone() };
     let shelf = shelf(library);
-    let sink = Recorder { book: book.clone(), runs: runs.clone(), scribe: Arc::clone(&scribe), clock };
-    let executor = start_executor(config, &state, &places.lock.path, sink, to_finished)?;
+    let sink = Arc::new(Recorder {
+        book: book.clone(),
+        runs: runs.clone(),
+        scribe: Arc::clone(&scribe),
+        clock,
+        root: root.clone(),
+        log_limit: config.log_limit,
+        user: OnceLock::new(),
+    });
+    let executor = start_executor(config, &state, &places.lock.path, Arc::clone(&sink), to_finished)?;
+    let _ = sink.user.set(executor.user().name.clone());
 
     let mut clerk = Clerk {
         repo,
@@ -85,6 +98,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         to_engine: to_engine.clone(),
         index_lags: true,
         named: std::collections::BTreeMap::new(),
+        scheduled: std::collections::BTreeMap::new(),
     };
     scribe.emit(Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,15 +144,45 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     };
     let pause = std::fs::read_to_string(state.join(PAUSE)).ok().map(|text| text.trim_end().to_owned());
     let engine = Engine::new(engine_settings(options), pause);
-    let mut daemon = Daemon { engine, shell, facts, min_free: config.min_free, next_disk: Duration::ZERO };
-    let code = daemon.work(found, &ears);
+    let mut daemon = Daemon {
+        engine,
+        shell,
+        facts,
+        min_free: config.min_free,
+        next_disk: Duration::ZERO,
+        lost: 0,
+        once: options.once,
+        unread: false,
+    };
+    let ended = match daemon.work(found, &ears, &threads) {
+        Ok(ExitCode::Done) if options.once && daemon.unread => Ok(ExitCode::TryLater),
+        ended => ended,
+    };
     drop(server);
-    let how = if options.once { "done (--once)" } else { "stopped" };
+    let how = match (&ended, options.once) {
+        (Err(_), _) => "it broke",
+        (Ok(_), true) => "done (--once)",
+        (Ok(_), false) => "stopped",
+    };
     if let Err(error) = instance.seen(clock.wall(), Some(how)) {
         daemon.shell.scribe.warn(&error.diagnostic(&daemon.facts.root));
     }
+    let code = ended?;
     daemon.end(threads);
     Ok(code)
+}
+
+/// Handlers and schemas to begin with. Where they are broken the remote may have mended them already: what was pushed
+/// must be able to repair what was pushed.
+fn first_library(source: &Source, repo: &Repo) -> Result<Arc<Library>, Refused> {
+    let refused = |error: LibraryError| Refused { exit: 78, problems: error.problems() };
+    match source.load(repo) {
+        Err(LibraryError::Broken(problems)) => {
+            let followed = repo.fetch().is_ok() && repo.integrate(&[]).is_ok();
+            if followed { source.load(repo).map_err(refused) } else { Err(Refused { exit: 78, problems }) }
+        }
+        loaded => loaded.map_err(refused),
+    }
 }
 
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Refused> {
@@ -150,7 +194,7 @@ fn start_executor(
     config: &Config,
     state: &std::path::Path,
     locks: &std::path::Path,
-    sink: Recorder,
+    sink: Arc<Recorder>,
     finished: Sender<Finished>,
 ) -> Result<Executor, Refused> {
     let setup = executor::Setup {
@@ -162,8 +206,8 @@ fn start_executor(
         },
         work: state.join("work"),
     };
-    Executor::start(config.workers, setup, Arc::new(sink), finished)
-        .map_err(|error| Refused::new(78, crate::diagnostic::Diagnostic::new("E0603", error.to_string())))
+    Executor::start(config.workers, setup, sink, finished)
+        .map_err(|error| Refused::new(78, Diagnostic::new("E0603", error.to_string())))
 }
 
 fn engine_settings(options: &Options) -> engine::Settings {
@@ -177,6 +221,20 @@ fn engine_settings(options: &Options) -> engine::Settings {
     }
 }
 
+/// Nobody speaks into a channel any more.
+struct Deaf;
+
+impl From<crossbeam_channel::RecvError> for Deaf {
+    fn from(_: crossbeam_channel::RecvError) -> Self {
+        Self
+    }
+}
+
+fn dead(thread: &str) -> Refused {
+    let message = format!("`{thread}` has ended on its own; what runs is ended, and nothing that was taken is lost");
+    Refused::new(70, Diagnostic::new("E0710", message).help("start the dispatcher again, and report this"))
+}
+
 /// The loop's own.
 struct Daemon {
     engine: Engine,
@@ -184,40 +242,51 @@ struct Daemon {
     facts: Facts,
     min_free: u64,
     next_disk: Duration,
+    /// Lines that could not be written so far.
+    lost: u64,
+    once: bool,
+    /// The newest scan could not read the inbox.
+    unread: bool,
 }
 
 impl Daemon {
-    fn work(&mut self, found: Vec<Found>, ears: &Ears) -> ExitCode {
+    fn work(&mut self, found: Vec<Found>, ears: &Ears, threads: &[JoinHandle<()>]) -> Result<ExitCode, Refused> {
         let first = found.into_iter().map(|found| Input::Found(Box::new(found)));
         let disk = Input::Disk { short: self.short_of_disk() };
         for input in first.chain([disk]) {
             if let Some(code) = self.feed(input) {
-                return code;
+                return Ok(code);
             }
         }
         loop {
             let now = self.shell.clock.now();
             if now.mono >= self.next_disk {
                 self.next_disk = now.mono + DISK;
-                if let Some(code) = self.feed(Input::Disk { short: self.short_of_disk() }) {
-                    return code;
+                // None of them ends before this loop does: one that did has said why, and nothing can go on without it.
+                if let Some(ended) = threads.iter().find(|thread| thread.is_finished()) {
+                    return Err(dead(ended.thread().name().unwrap_or("thread")));
+                }
+                let short = self.short_of_disk();
+                if let Some(code) = self.feed(Input::Disk { short }) {
+                    return Ok(code);
                 }
             }
             let wait = self.engine.wake_in(self.shell.clock.now()).unwrap_or(DISK).min(DISK);
-            if let Some(input) = self.listen(ears, wait)
+            let input = self.listen(ears, wait).map_err(|Deaf| dead("a thread"))?;
+            if let Some(input) = input
                 && let Some(code) = self.feed(input)
             {
-                return code;
+                return Ok(code);
             }
         }
     }
 
     /// Waits for the next thing that happens.
-    fn listen(&mut self, ears: &Ears, wait: Duration) -> Option<Input> {
-        select! {
-            recv(ears.inputs) -> input => input.ok(),
-            recv(ears.finished) -> finished => finished.ok().map(|finished| self.finished(finished)),
-            recv(ears.notices) -> notice => match notice.ok()? {
+    fn listen(&mut self, ears: &Ears, wait: Duration) -> Result<Option<Input>, Deaf> {
+        Ok(select! {
+            recv(ears.inputs) -> input => Some(input?),
+            recv(ears.finished) -> finished => Some(self.finished(finished?)),
+            recv(ears.notices) -> notice => match notice? {
                 Notice::Candidate { name, .. } => {
                     self.shell.still.insert(name.clone());
                     Some(Input::Arrived(vec![name]))
@@ -226,9 +295,19 @@ impl Daemon {
                     self.shell.scribe.warn(&problem);
                     None
                 }
-                Notice::ScanDone { tokens } => (!tokens.is_empty()).then_some(Input::Scanned),
+                Notice::ScanDone { tokens, failed: false } => {
+                    self.unread = false;
+                    let (engine, clock) = (&self.engine, self.shell.clock);
+                    self.shell.waiting.scanned(&tokens, || engine.snapshot(clock.now()));
+                    (!tokens.is_empty()).then_some(Input::Scanned)
+                }
+                // Said again with the first scan that works; what works off an inbox once does not wait for that.
+                Notice::ScanDone { tokens, failed: true } => {
+                    self.unread = true;
+                    (self.once && !tokens.is_empty()).then_some(Input::Scanned)
+                }
             },
-            recv(ears.signals) -> signal => match signal.ok()? {
+            recv(ears.signals) -> signal => match signal? {
                 Signal::Terminate => Some(Input::Stop { by: "signal".to_owned() }),
                 Signal::Fetch => Some(Input::FetchNow),
                 Signal::Reload => {
@@ -236,9 +315,9 @@ impl Daemon {
                     None
                 }
             },
-            recv(ears.calls) -> call => self.shell.answer(call.ok()?, &self.engine, &self.facts),
+            recv(ears.calls) -> call => self.shell.answer(call?, &self.engine, &self.facts),
             default(wait) => Some(Input::Tick),
-        }
+        })
     }
 
     fn finished(&mut self, finished: Finished) -> Input {
@@ -251,7 +330,6 @@ impl Daemon {
     /// Asks the engine and does what it says, and what follows from that.
     fn feed(&mut self, input: Input) -> Option<ExitCode> {
         let fetched = matches!(input, Input::Fetched(_));
-        let looked = fetched || input == Input::Scanned;
         if let Input::Took(name, TakeReport::Accepted { .. } | TakeReport::Settled { .. } | TakeReport::Nothing) =
             &input
         {
@@ -267,14 +345,20 @@ impl Daemon {
                 }
             }
         }
-        if looked {
+        if fetched {
             let (engine, clock) = (&self.engine, self.shell.clock);
-            self.shell.waiting.looked(fetched, || engine.snapshot(clock.now()));
+            self.shell.waiting.fetched(|| engine.snapshot(clock.now()));
         }
         code
     }
 
-    fn short_of_disk(&self) -> Option<String> {
+    fn short_of_disk(&mut self) -> Option<String> {
+        let lost = self.shell.scribe.lost_lines();
+        if lost > std::mem::replace(&mut self.lost, lost) {
+            return Some(format!(
+                "{lost} lines of the event streams and logs could not be written; no new work begins"
+            ));
+        }
         let free = |path: &PathBuf| {
             let stat = nix::sys::statvfs::statvfs(path).ok()?;
             Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
@@ -324,9 +408,8 @@ fn ended(outcome: &executor::Outcome) -> engine::Ended {
         (executor::Ended::TooManyProcesses, Some(problem)) => engine::Ended::TooManyProcesses(problem),
         (executor::Ended::TooManyProcesses, None) => engine::Ended::Signalled { signal: 9, terminated },
         (executor::Ended::Lost, _) => engine::Ended::Lost,
-        // Told to end before it began: as good as having ended so.
-        (executor::Ended::NotStarted, _) if terminated => engine::Ended::Signalled { signal: 15, terminated },
-        (executor::Ended::NotStarted, Some(problem)) if ["E0601", "E0603"].contains(&problem.code) => {
+        // Only that the handler itself cannot be executed is the request's matter; everything else is ours.
+        (executor::Ended::NotStarted, Some(problem)) if problem.code == "E0601" && !terminated => {
             engine::Ended::NotStarted(problem)
         }
         (executor::Ended::NotStarted, problem) => {

@@ -47,6 +47,12 @@ impl Scribe {
         self.console.note(self.clock.wall(), note);
     }
 
+    /// Lines that no disk took so far.
+    #[must_use]
+    pub fn lost_lines(&self) -> u64 {
+        self.journal.losses().lines + self.console.losses().lines
+    }
+
     fn show(&self, entry: &Entry) {
         self.console.show(entry);
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use crossbeam_channel::Sender;
 
-use crate::console::{self, Header};
+use crate::console;
 use crate::daemon::answers::Waiting;
 use crate::daemon::book::{Book, Page};
 use crate::daemon::clerk::{Job, Shelf};
@@ -16,6 +16,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::courier::Errand;
 use crate::daemon::library::Library;
 use crate::daemon::scribe::Scribe;
+use crate::daemon::sink::open_log;
 use crate::diagnostic::{Diagnostic, status_error};
 use crate::engine::{Effect, ExitCode, How, Verdict};
 use crate::event::Event;
@@ -71,7 +72,10 @@ impl Shell {
             Effect::Commit(ids) => drop(self.records.send(Job::Commit(ids))),
             Effect::Fetch => drop(self.errands.send(Errand::Fetch)),
             Effect::Push => drop(self.errands.send(Errand::Push)),
-            Effect::Scan => drop(self.inbox.rescan(self.ignored.clone())),
+            Effect::Scan => {
+                let token = self.inbox.rescan(self.ignored.clone());
+                self.waiting.scan_begins(token);
+            }
             Effect::Emit(event) => self.emit(event),
             Effect::Start { id, attempt, waited } => {
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
@@ -98,8 +102,12 @@ impl Shell {
         if let Some(run) = event.run_mut() {
             let id = run.id;
             let offset = self.book.with(id, |page| {
-                if let (Some(line), Some(log)) = (&line, page.log.as_mut()) {
-                    log.line(self.clock.wall(), line);
+                if let Some(line) = &line {
+                    // A log that cannot be opened is told of where the run cannot do without it.
+                    let _ = open_log(page, &self.root, self.log_limit);
+                    if let Some(log) = page.log.as_mut() {
+                        log.line(self.clock.wall(), line);
+                    }
                 }
                 page.log.as_ref().map(RunLog::offset)
             });
@@ -110,34 +118,41 @@ impl Shell {
 
     fn start(&mut self, id: RunId, attempt: u32, waited_ms: u64) -> Result<(), NoStart> {
         let library = Arc::clone(&self.shelf.lock().unwrap_or_else(PoisonError::into_inner));
-        let request = self.runs.request_bytes(id).map_err(|error| NoStart::Trouble(error.to_string()))?;
-        let plan = self.book.with(id, |page| -> Result<Plan, NoStart> {
+        let request = self.request(id)?;
+        let plan = self.book.with(id, |page| {
             page.waited_ms = waited_ms;
-            let plan = self.plan(page, attempt, &library, request.unwrap_or_default())?;
-            self.open_log(page)?;
-            self.write_header(page, &plan);
-            Ok(plan)
+            self.plan(page, attempt, &library, request)
         });
         let plan = plan.unwrap_or_else(|| Err(NoStart::Trouble("the run is not known any more".to_owned())))?;
+        self.executor.submit(plan).map_err(|error| NoStart::Trouble(error.to_string()))?;
         self.in_use.insert(id, library);
-        self.executor.submit(plan).map_err(|error| NoStart::Trouble(error.to_string()))
+        Ok(())
     }
 
-    /// The attempt as the handlers in force say: they may have changed since the request was taken, the resource not.
+    /// The bytes that were taken; their copy is written again where somebody removed it.
+    fn request(&self, id: RunId) -> Result<Vec<u8>, NoStart> {
+        let trouble = |error: crate::runs::RunsError| NoStart::Trouble(error.to_string());
+        if let Some(bytes) = self.runs.request_bytes(id).map_err(trouble)? {
+            return Ok(bytes);
+        }
+        let kept = self.book.with(id, |page| page.bytes.clone()).flatten();
+        let kept = kept.ok_or_else(|| NoStart::Problem(copy_is_gone(id)))?;
+        self.runs.restore_request(id, &kept).map_err(trouble)?;
+        Ok(kept.to_vec())
+    }
+
+    /// The attempt as the table said when the request was taken, with the handler's bytes as they are now.
     fn plan(&self, page: &mut Page, attempt: u32, library: &Library, bytes: Vec<u8>) -> Result<Plan, NoStart> {
-        let request = page.request.clone().ok_or_else(|| NoStart::Trouble("the request is not known".to_owned()))?;
-        let resource = page.status.resource.clone().unwrap_or_else(|| library_default(&request.kind));
-        let routed = library.table.route(&request).map_err(|rejection| {
-            let none = Diagnostic::new("E0203", "the handler is gone");
-            NoStart::Problem(rejection.problems.into_iter().next().unwrap_or(none))
-        })?;
-        let route = Arc::clone(&routed.route);
+        let unknown = || NoStart::Trouble("the request is not known".to_owned());
+        let request = page.request.clone().ok_or_else(unknown)?;
+        let routed = page.routed.clone().ok_or_else(unknown)?;
+        let resource = page.status.resource.clone().unwrap_or_else(|| routed.resource.clone());
+        let route = &routed.route;
         let (program, used) = library.program(&route.file).ok_or_else(|| {
-            NoStart::Problem(Diagnostic::new("E0203", format!("handler `{}` is gone", route.file.shown())))
+            let problem = Diagnostic::new("E0203", format!("handler `{}` is gone", route.file.shown()));
+            NoStart::Problem(problem.help("put it back, or ask again: dispatcher retry"))
         })?;
         page.status.handler = Some(used);
-        let timeout = routed.timeout;
-        page.routed = Some(Arc::new(routed));
         Ok(Plan {
             id: page.status.id,
             attempt,
@@ -147,58 +162,15 @@ impl Shell {
             request: bytes,
             params: request.params,
             limits: Limits {
-                timeout,
+                timeout: routed.timeout,
                 grace: route.grace,
                 memory: Some(route.memory),
                 pids: Some(u64::from(route.pids)),
             },
             env: route.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            deadline: self.clock.wall().plus(timeout),
+            deadline: self.clock.wall().plus(routed.timeout),
             dry_run: request.dry_run,
         })
-    }
-
-    fn open_log(&self, page: &mut Page) -> Result<(), NoStart> {
-        if page.log.is_none() {
-            let path = self.root.join("logs").join(format!("{}.log", page.status.id));
-            let log = RunLog::open(&path, self.log_limit);
-            page.log =
-                Some(log.map_err(|error| NoStart::Trouble(format!("failed to open `{}`: {error}", path.display())))?);
-        }
-        Ok(())
-    }
-
-    fn write_header(&self, page: &mut Page, plan: &Plan) {
-        let (Some(routed), Some(handler), Some(log)) = (&page.routed, &page.status.handler, page.log.as_mut()) else {
-            return;
-        };
-        let text = console::header(
-            &Header {
-                id: plan.id,
-                kind: &plan.kind,
-                resource: &plan.resource,
-                request: &page.status.request,
-                requested_by: &page.status.requested_by,
-                reason: page.status.reason.as_deref(),
-                handler,
-                user: &self.executor.user().name,
-                attempt: plan.attempt,
-                attempts: routed.route.retry.attempts.max(plan.attempt),
-                timeout: plan.limits.timeout,
-                memory: routed.route.memory,
-                pids: u64::from(routed.route.pids),
-                cpus: None,
-                network: "host",
-                dry_run: plan.dry_run,
-            },
-            true,
-        );
-        let wall = self.clock.wall();
-        log.line(wall, &text);
-        let lacking = routed.route.needs();
-        if !lacking.is_empty() {
-            log.line(wall, &format!("not held here: {}", lacking.join(", ")));
-        }
     }
 
     /// What an attempt left goes into the status; the files of its handler may be removed.
@@ -226,6 +198,9 @@ impl Shell {
 
     fn mark(&self, id: RunId, state: State, attempt: u32) {
         let written = self.book.with(id, |page| {
+            if (page.status.status, page.status.attempt) == (state, attempt) {
+                return Ok(());
+            }
             page.status.status = state;
             page.status.attempt = attempt;
             if attempt > 0 && state == State::Queued {
@@ -244,7 +219,7 @@ impl Shell {
         let wall = self.clock.wall();
         let done = self.book.with(id, |page| {
             settle(page, &verdict, wall);
-            let opened = self.open_log(page);
+            let opened = open_log(page, &self.root, self.log_limit);
             // The rest of what a person must know to mend it; a run that did run says it in one line.
             let never_ran = matches!(verdict.state, State::Rejected | State::Expired);
             let problems = if never_ran { &verdict.problems[..] } else { &[] };
@@ -269,10 +244,7 @@ impl Shell {
             page.log = None;
             // The commit takes the status from here, not from the disk: a full disk does not lose it.
             let written = self.runs.write_status(&page.status, false).map_err(|error| error.to_string());
-            match opened {
-                Err(NoStart::Trouble(error)) => Err(error),
-                _ => written,
-            }
+            opened.and(written)
         });
         if let Some(Err(error)) = done {
             self.scribe.warn(&Diagnostic::new("E0704", error));
@@ -310,9 +282,8 @@ impl Shell {
 /// Where a pause is kept over restarts.
 pub const PAUSE: &str = "paused";
 
-fn library_default(kind: &crate::request::Kind) -> crate::request::Resource {
-    // A kind is always a resource: shorter, and of fewer characters.
-    kind.as_str().parse().unwrap_or_else(|_| unreachable!("every kind is a resource"))
+fn copy_is_gone(id: RunId) -> Diagnostic {
+    Diagnostic::new("E0107", format!("the copy `processed/{id}/request.yml` was removed")).help("ask again")
 }
 
 /// What a run's own log says of an event, besides header and verdict.

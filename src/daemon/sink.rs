@@ -1,14 +1,17 @@
 //! Where the news of a running attempt goes: its status, its log, the event streams. Runs on the worker's thread, so a
 //! handler's output never crosses the engine's channels.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use crate::console::{self, Header};
 use crate::daemon::book::{Book, Page};
 use crate::daemon::clock::Clock;
 use crate::daemon::scribe::Scribe;
 use crate::event::Event;
 use crate::executor::Sink;
+use crate::journal::RunLog;
 use crate::request::RunId;
 use crate::router::OnCrash;
 use crate::runs::Runs;
@@ -24,6 +27,63 @@ pub struct Recorder {
     pub scribe: Arc<Scribe>,
     /// For the status.
     pub clock: Clock,
+    /// Of the repository.
+    pub root: PathBuf,
+    /// Bytes of one run's log.
+    pub log_limit: u64,
+    /// Who handlers run as.
+    pub user: OnceLock<String>,
+}
+
+/// Opens a run's log where it is not open.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn open_log(page: &mut Page, root: &Path, limit: u64) -> Result<(), String> {
+    if page.log.is_none() {
+        let path = root.join("logs").join(format!("{}.log", page.status.id));
+        let log = RunLog::open(&path, limit);
+        page.log = Some(log.map_err(|error| format!("failed to open `{}`: {error}", path.display()))?);
+    }
+    Ok(())
+}
+
+impl Recorder {
+    /// What every attempt's part of the log begins with. Only now: an attempt that finds its lock held leaves no trace.
+    fn write_header(&self, page: &mut Page) {
+        let status = &page.status;
+        let (Some(routed), Some(handler), Some(kind)) = (&page.routed, &status.handler, &status.kind) else { return };
+        let (route, resource) = (&routed.route, status.resource.as_ref().unwrap_or(&routed.resource));
+        let text = console::header(
+            &Header {
+                id: status.id,
+                kind,
+                resource,
+                request: &status.request,
+                requested_by: &status.requested_by,
+                reason: status.reason.as_deref(),
+                handler,
+                user: self.user.get().map_or("?", String::as_str),
+                attempt: status.attempt,
+                attempts: route.retry.attempts.max(status.attempt),
+                timeout: routed.timeout,
+                memory: route.memory,
+                pids: u64::from(route.pids),
+                cpus: None,
+                network: "host",
+                dry_run: page.request.as_ref().is_some_and(|request| request.dry_run),
+            },
+            true,
+        );
+        let lacking = route.needs();
+        let wall = self.clock.wall();
+        if let Some(log) = page.log.as_mut() {
+            log.line(wall, &text);
+            if !lacking.is_empty() {
+                log.line(wall, &format!("not held here: {}", lacking.join(", ")));
+            }
+        }
+    }
 }
 
 impl Sink for Recorder {
@@ -34,6 +94,8 @@ impl Sink for Recorder {
             page.status.attempt = attempt;
             page.status.started_at = Some(wall);
             // Once this is durable, the handler counts as started for ever.
+            open_log(page, &self.root, self.log_limit)?;
+            self.write_header(page);
             let once = page.routed.as_ref().is_some_and(|routed| routed.route.on_crash == OnCrash::Fail);
             self.runs.write_status(&page.status, once).map_err(|error| error.to_string())
         };

@@ -46,6 +46,10 @@ pub(super) struct Run {
     pub(super) failures: u32,
     /// Lost to crashes.
     pub(super) crashes: u32,
+    /// Could not begin, in this life.
+    pub(super) troubles: u32,
+    /// Others have been told that it waits for its lock, and it has not had it since.
+    pub(super) waits: bool,
     pub(super) ticket: u64,
     /// When it came into the queue, on this life's clock.
     pub(super) since: Duration,
@@ -83,7 +87,7 @@ pub(super) enum Why {
     Stop,
 }
 
-/// Something that is not as it should be; the first four hold the intake.
+/// Something that is not as it should be; those that hold the intake come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     Checkout,
@@ -91,6 +95,8 @@ pub(super) enum Trouble {
     SecondDispatcher,
     Disk,
     Commit,
+    Inbox,
+    Start,
     Fetch,
     Push,
 }
@@ -103,13 +109,15 @@ impl Trouble {
             Self::SecondDispatcher => "second_dispatcher",
             Self::Disk => "disk",
             Self::Commit => "commit",
+            Self::Inbox => "inbox",
+            Self::Start => "start",
             Self::Fetch => "fetch",
             Self::Push => "push",
         }
     }
 
     const fn holds_intake(self) -> bool {
-        !matches!(self, Self::Fetch | Self::Push)
+        !matches!(self, Self::Inbox | Self::Start | Self::Fetch | Self::Push)
     }
 }
 
@@ -124,6 +132,8 @@ pub struct Engine {
     /// Files to be looked at, and from when on.
     pub(super) inbox: BTreeMap<OsString, Duration>,
     pub(super) taking: BTreeSet<OsString>,
+    /// Files that could not be taken when they were last looked at.
+    pub(super) refused: BTreeSet<OsString>,
     pub(super) scheduled: BTreeMap<OsString, Time>,
     /// Final on disk, not yet in git.
     pub(super) finals: BTreeSet<RunId>,
@@ -147,6 +157,7 @@ impl Engine {
             locks: Locks::default(),
             inbox: BTreeMap::new(),
             taking: BTreeSet::new(),
+            refused: BTreeSet::new(),
             scheduled: BTreeMap::new(),
             finals: BTreeSet::new(),
             git: Git::default(),
@@ -261,8 +272,18 @@ impl Engine {
     }
 
     /// A take failed: the file stays where it is and is looked at again.
-    pub(super) fn retake(&mut self, now: Now, name: OsString) {
+    pub(super) fn retake(&mut self, now: Now, name: OsString, why: String, out: &mut Vec<Effect>) {
+        let shown = crate::text::bytes(name.as_encoded_bytes());
+        self.trouble(Trouble::Inbox, Some(format!("`requests/{shown}` cannot be taken: {why}")), out);
+        self.refused.insert(name.clone());
         self.inbox.insert(name, now.mono + RETAKE);
+    }
+
+    /// A file was looked at without trouble.
+    pub(super) fn taken_well(&mut self, name: &OsString, out: &mut Vec<Effect>) {
+        if self.refused.remove(name) && self.refused.is_empty() {
+            self.trouble(Trouble::Inbox, None, out);
+        }
     }
 
     /// Enters or leaves a trouble, and says so once.
@@ -280,6 +301,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// True while a fetch is on its way.
+    #[must_use]
+    pub const fn fetching(&self) -> bool {
+        self.git.fetching()
     }
 
     /// True for a run that is taken and not final.

@@ -90,7 +90,7 @@ impl Git {
 
     /// `working`: false while the dispatcher stops, and so asks the remote no more of its own accord.
     pub(super) fn wake(&self, working: bool, results: bool) -> Option<Duration> {
-        let fetch = (working && self.looked && self.has_remote() && !self.fetching).then_some(self.next_fetch);
+        let fetch = (working && self.looked && !self.fetching).then_some(self.next_fetch);
         let push = match self.push {
             Push::Waiting(until) if !self.fetching => Some(until),
             Push::Idle if self.behind() && self.looked => Some(self.push_after),
@@ -190,7 +190,8 @@ impl Engine {
 
     pub(super) fn fetch_due(&mut self, now: Now, out: &mut Vec<Effect>) {
         let first = !self.git.looked;
-        let due = first || self.git.fetch_again || (self.git.has_remote() && now.mono >= self.git.next_fetch);
+        // Without a remote too: the checkout is looked at, and somebody may have added a remote.
+        let due = first || self.git.fetch_again || now.mono >= self.git.next_fetch;
         // A dispatcher that was told to stop before its first look still publishes what it has recorded.
         let wanted = self.working() || self.git.fetch_again || (first && self.git.behind());
         if due && !self.git.fetching && wanted {
@@ -205,7 +206,12 @@ impl Engine {
         let news = matches!(report, FetchReport::Done { commits: 1.., .. });
         self.git.looked = true;
         self.git.fetching = false;
-        self.git.remote = Some(report != FetchReport::NoRemote);
+        match report {
+            FetchReport::NoRemote => self.git.remote = Some(false),
+            // It says nothing about the remote.
+            FetchReport::Blocked { .. } => {}
+            _ => self.git.remote = Some(true),
+        }
         let jitter = 0.9 + 0.2 * self.chance.f64();
         self.git.next_fetch = now.mono + self.settings.fetch_interval.mul_f64(jitter);
         let wanted = std::mem::replace(&mut self.git.push, Push::Idle);
@@ -249,6 +255,8 @@ impl Engine {
                 self.push_went_wrong(now, wanted, message, out);
             }
         }
+        // Scheduled requests may have been withdrawn or changed where nobody saw it.
+        self.inbox.extend(std::mem::take(&mut self.scheduled).into_keys().map(|name| (name, now.mono)));
         // What came in with a fetch lies in the inbox now; `once` must not end before it was offered.
         if first || (news && self.settings.once) {
             self.scanned = false;

@@ -112,6 +112,8 @@ pub enum TakeReport {
         /// `not_before`.
         until: Time,
     },
+    /// Somebody changed it at that very moment: looked at again soon.
+    Later,
     /// Not there any more, or a copy of a request that is already taken.
     Nothing,
     /// It could not be taken; it is tried again after a while.

@@ -5,25 +5,38 @@ use std::time::Duration;
 
 use crate::backoff;
 use crate::diagnostic::Diagnostic;
-use crate::engine::core::{Phase, Run, Why};
+use crate::engine::core::{Phase, Run, Trouble, Why};
 use crate::engine::{Effect, Ended, Engine, Found, How, Now, Order, Prior, TakeReport, Verdict, Withdrawal};
 use crate::event::Event;
 use crate::locks::Busy;
 use crate::request::RunId;
 use crate::status::State;
 
+/// Why an attempt was not the last, in `run.retrying`: what a restart counts by. Anything else is a failure.
+pub const CRASHED: &str = "crashed";
+/// The dispatcher stopped: nobody's fault.
+pub const STOPPED: &str = "dispatcher stopped";
+/// The attempt could not begin: not the request's fault.
+pub const NOT_BEGUN: &str = "could not begin";
+
 /// How often a stranger's lock is tried again.
 const STRANGER: Duration = Duration::from_millis(250);
+/// When a file is looked at again that was just being changed.
+const LATER: Duration = Duration::from_millis(250);
 /// Attempts that may be lost to crashes.
 const CRASHES: u32 = 3;
 /// A delay between attempts grows to this many times the first one.
 const BACKOFF_GROWTH: u32 = 16;
-/// After trouble of our own, before the next try.
-const TROUBLE: Duration = Duration::from_secs(5);
+/// After trouble of our own, before the next try; doubles up to [`TROUBLE_MOST`].
+const TROUBLE_FIRST: Duration = Duration::from_secs(1);
+const TROUBLE_MOST: Duration = Duration::from_secs(60);
 
 impl Engine {
     pub(super) fn took(&mut self, now: Now, name: OsString, report: TakeReport, out: &mut Vec<Effect>) {
         self.taking.remove(&name);
+        if !matches!(report, TakeReport::Failed(_)) {
+            self.taken_well(&name, out);
+        }
         match report {
             TakeReport::Accepted { order, by, reason, dry_run } => {
                 let run = order.run_ref();
@@ -43,8 +56,11 @@ impl Engine {
             TakeReport::Scheduled { until } => {
                 self.scheduled.insert(name, until);
             }
+            TakeReport::Later => {
+                self.inbox.insert(name, now.mono + LATER);
+            }
             TakeReport::Nothing => {}
-            TakeReport::Failed(_) => self.retake(now, name),
+            TakeReport::Failed(why) => self.retake(now, name, why, out),
         }
     }
 
@@ -53,7 +69,10 @@ impl Engine {
         let ticket = self.queue.push(id, order.priority, None);
         let phase = Phase::Queued { after: Duration::ZERO, waiting: false };
         let since = now.mono;
-        self.runs.insert(id, Run { order, phase, attempt, failures, crashes, ticket, since, aged });
+        self.runs.insert(
+            id,
+            Run { order, phase, attempt, failures, crashes, troubles: 0, waits: false, ticket, since, aged },
+        );
     }
 
     pub(super) fn found(&mut self, now: Now, found: Found, out: &mut Vec<Effect>) {
@@ -69,23 +88,32 @@ impl Engine {
             }
             Prior::Running { order, attempt, failures, crashes } => {
                 self.enqueue(now, *order, Duration::ZERO, attempt, failures, crashes);
-                self.crashed(now, id, true, "the dispatcher or the machine died during the run", out);
+                self.crashed(now, id, "the dispatcher or the machine died during the run", out);
             }
         }
     }
 
-    /// An attempt was lost: once more, or never again. `started`: the handler may have begun.
-    fn crashed(&mut self, now: Now, id: RunId, started: bool, what: &str, out: &mut Vec<Effect>) {
+    /// An attempt of which the handler may have begun was lost: once more, or never again.
+    fn crashed(&mut self, now: Now, id: RunId, what: &str, out: &mut Vec<Effect>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.crashes += 1;
         let verdict = Verdict::plain(State::Crashed, 70, run.attempt);
-        if started && !run.order.rerun {
+        if !run.order.rerun {
             self.conclude(id, verdict.because(format!("{what}; `on_crash: fail`: it is not started again")), out);
         } else if run.crashes >= CRASHES {
             self.conclude(id, verdict.because(format!("{what}; {CRASHES} attempts were lost so")), out);
         } else {
-            self.requeue(now, id, if started { Duration::ZERO } else { TROUBLE }, "crashed", out);
+            self.requeue(now, id, Duration::ZERO, CRASHED, out);
         }
+    }
+
+    /// The attempt could not even begin, through no fault of the request: it is tried again for as long as it takes.
+    fn not_begun(&mut self, now: Now, id: RunId, what: String, out: &mut Vec<Effect>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let delay = backoff::ceiling(TROUBLE_FIRST, TROUBLE_MOST, run.troubles);
+        run.troubles += 1;
+        self.requeue(now, id, delay, NOT_BEGUN, out);
+        self.trouble(Trouble::Start, Some(what), out);
     }
 
     pub(super) fn start_due(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -137,6 +165,11 @@ impl Engine {
             let held_ms = u64::try_from(now.mono.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
             out.push(Effect::Emit(Event::LockReleased { run: run.order.run_ref(), held_ms }));
         }
+        if !matches!(ended, Ended::Trouble(_)) {
+            self.trouble(Trouble::Start, None, out);
+        }
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.waits = false;
         let told = match &ended {
             Ended::Exited { terminated, .. } | Ended::Signalled { terminated, .. } => *terminated,
             // It could not begin, or was lost, while it was being told to end: that is as good as having ended.
@@ -149,15 +182,15 @@ impl Engine {
             }
             Some(Why::Stop) if told => {
                 if run.order.rerun {
-                    self.requeue(now, id, Duration::ZERO, "dispatcher stopped", out);
+                    self.requeue(now, id, Duration::ZERO, STOPPED, out);
                 } else {
-                    let verdict = Verdict::plain(State::Cancelled, 130, attempt).because("dispatcher stopped");
+                    let verdict = Verdict::plain(State::Cancelled, 130, attempt).because(STOPPED);
                     self.conclude(id, verdict, out);
                 }
             }
             // Nothing was started, so that even `on_crash: fail` may begin at the next start.
             Some(Why::Stop) if matches!(ended, Ended::Trouble(_)) => {
-                self.requeue(now, id, Duration::ZERO, "dispatcher stopped", out);
+                self.requeue(now, id, Duration::ZERO, STOPPED, out);
             }
             end => self.judge(now, id, attempt, end, ended, out),
         }
@@ -192,8 +225,8 @@ impl Engine {
                 with(Verdict { signal: Some(9), ..plain(State::Failed, 137) }, Some(&problem))
             }
             Ended::NotStarted(problem) => return self.never_started(id, attempt, &problem, out),
-            Ended::Trouble(what) => return self.crashed(now, id, false, &what, out),
-            Ended::Lost => return self.crashed(now, id, true, "the run's supervisor died", out),
+            Ended::Trouble(what) => return self.not_begun(now, id, what, out),
+            Ended::Lost => return self.crashed(now, id, "the run's supervisor died", out),
             Ended::LockBusy => return,
         };
         let Some(run) = self.runs.get_mut(&id) else { return };
@@ -298,9 +331,12 @@ impl Engine {
     }
 }
 
-fn wait(run: &Run, held_by: Option<RunId>, out: &mut Vec<Effect>) {
+/// It waits for its lock; others are told once, however often the lock is tried.
+fn wait(run: &mut Run, held_by: Option<RunId>, out: &mut Vec<Effect>) {
     out.push(Effect::Mark { id: run.order.id, state: State::Waiting, attempt: run.attempt });
-    out.push(Effect::Emit(Event::LockWaiting { run: run.order.run_ref(), held_by }));
+    if !std::mem::replace(&mut run.waits, true) {
+        out.push(Effect::Emit(Event::LockWaiting { run: run.order.run_ref(), held_by }));
+    }
 }
 
 fn cancelled(attempt: u32, by: &str, reason: Option<&str>) -> Verdict {

@@ -6,6 +6,9 @@ use crate::engine::core::{Phase, Trouble, Why};
 use crate::engine::{Effect, Engine, ExitCode, How, Now};
 use crate::event::Event;
 
+/// So many attempts in a row that could not begin are enough for `once`.
+const HOPELESS: u32 = 3;
+
 /// Whether new work begins.
 #[derive(Debug)]
 pub(super) enum Mode {
@@ -123,8 +126,10 @@ impl Engine {
     /// For `--once`: all that can be done now is done.
     fn nothing_to_do(&self) -> bool {
         let asked = self.git.looked() && self.scanned && !self.git.fetching();
-        let inbox = self.inbox.is_empty() || !self.takes_work();
-        let queue = self.queue.is_empty() || !self.may_start();
+        let inbox = self.inbox.keys().all(|name| self.refused.contains(name)) || !self.takes_work();
+        // What cannot begin on this machine as things stand is left to a later life.
+        let hopeless = || self.runs.values().all(|run| run.troubles >= HOPELESS);
+        let queue = self.queue.is_empty() || !self.may_start() || hopeless();
         let written = (self.finals.is_empty() && self.git.settled(true)) || self.git.stuck();
         asked && inbox && queue && written
     }

@@ -119,31 +119,36 @@ impl<'a> Attempt<'a> {
     /// Passes on output and progress until the supervisor's last word; `None` where it died.
     fn follow(&mut self) -> Option<Report> {
         let mut look_at = Instant::now() + LOOK;
+        // The handler may write before its supervisor has said that it runs: what it writes waits in the pipe for that.
+        let mut started = false;
         loop {
             let now = Instant::now();
             if look_at <= now {
                 self.look();
                 look_at = now + LOOK;
             }
-            if self.wait(look_at.saturating_duration_since(now), true) {
+            if self.wait(look_at.saturating_duration_since(now), true, started) {
                 match self.supervised.report() {
                     Ok(Some(Report::Started)) => {
+                        started = true;
                         self.shared.sink.started(self.plan.id, &self.shared.launcher.user().name);
                     }
                     Ok(last) => return last,
                     Err(_) => return None,
                 }
             }
-            self.take();
+            if started {
+                self.take();
+            }
         }
     }
 
-    /// Waits for output and, where it `listens`, for a report; true where there is one.
-    fn wait(&self, longest: Duration, listens: bool) -> bool {
+    /// Waits for output, where it `hears` that, and for a report, where it `listens`; true where there is one.
+    fn wait(&self, longest: Duration, listens: bool, hears: bool) -> bool {
         let control = PollFd::new(self.supervised.control(), PollFlags::POLLIN);
         let output = PollFd::new(self.supervised.output().as_fd(), PollFlags::POLLIN);
         let mut fds = [control, output];
-        let used = match (listens, self.silent) {
+        let used = match (listens, self.silent || !hears) {
             (true, true) => &mut fds[..1],
             (true, false) => &mut fds[..],
             (false, _) => &mut fds[1..],
@@ -180,7 +185,7 @@ impl<'a> Attempt<'a> {
                 return;
             }
             if !self.take() && !self.silent {
-                self.wait(left, false);
+                self.wait(left, false, true);
             }
         }
     }

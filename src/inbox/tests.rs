@@ -70,7 +70,7 @@ impl World {
         let mut seen = Vec::new();
         loop {
             match self.next() {
-                Notice::ScanDone { tokens: t } if t == tokens => return seen,
+                Notice::ScanDone { tokens: t, .. } if t == tokens => return seen,
                 Notice::ScanDone { .. } => {}
                 notice => seen.push(notice),
             }
@@ -308,4 +308,52 @@ fn it_ends_although_nobody_takes_its_notices() {
     inbox.forget(OsStr::new("1.yml"));
     drop(inbox);
     assert!(is_done.recv_timeout(LONG).is_err(), "an unanswered question ends with the inbox");
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_not_an_empty_one() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let folder = dir.path().join("requests");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.yml"), "kind: x\n").unwrap();
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o000);
+    let (to, notices) = unbounded();
+    let settings = settings(&folder, false);
+    let inbox = std::thread::spawn(move || {
+        // Root reads everything; the thread of the inbox inherits what this one may.
+        if nix::unistd::geteuid().is_root() {
+            chown(&settings.folder, Some(65_534), Some(65_534)).unwrap();
+            nix::unistd::setfsuid(65_534.into());
+        }
+        Inbox::start(settings, to).unwrap()
+    });
+    let inbox = inbox.join().unwrap();
+    let (done, is_done) = bounded(1);
+    let token = inbox.rescan(done);
+    let mut warned = 0;
+    let mut failed = 0;
+    while failed < 3 {
+        match notices.recv_timeout(LONG).unwrap() {
+            Notice::Warn(warning) if warning.code == "E0150" => warned += 1,
+            // Without leave to read it, the folder cannot be watched either.
+            Notice::Warn(warning) => assert_eq!(warning.code, "E0149"),
+            Notice::ScanDone { tokens, failed: true } => failed += usize::from(tokens == [token]),
+            notice => panic!("{notice:?}"),
+        }
+    }
+    assert!(warned == 1 && is_done.is_empty());
+    mode(0o755);
+    let mut seen = Vec::new();
+    loop {
+        match notices.recv_timeout(LONG).unwrap() {
+            Notice::ScanDone { tokens, failed: false } if tokens == [token] => break,
+            Notice::ScanDone { .. } => {}
+            notice => seen.push(notice),
+        }
+    }
+    is_done.recv_timeout(LONG).unwrap();
+    assert_eq!(names(&seen), ["a.yml"]);
 }

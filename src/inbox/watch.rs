@@ -66,6 +66,9 @@ pub enum Notice {
     ScanDone {
         /// Of [`Inbox::rescan`]; empty for the first scan and those on the timer.
         tokens: Vec<u64>,
+        /// The folder is there and could not be read: nothing is known of it, and the tokens come again with the next
+        /// scan.
+        failed: bool,
     },
 }
 
@@ -118,7 +121,8 @@ impl Inbox {
     }
 
     /// Asks for a scan now. When everything that it found complete was offered, `done` is told, and a
-    /// [`Notice::ScanDone`] with the returned token comes behind the offers.
+    /// [`Notice::ScanDone`] with the returned token comes behind the offers. Where the folder cannot be read, the token
+    /// comes marked as failed, and once more after each later scan up to the first that reads it.
     pub fn rescan(&self, done: Sender<()>) -> u64 {
         let mut mail = lock(&self.mail);
         mail.asked += 1;
@@ -160,6 +164,7 @@ struct Stop;
 struct Scan {
     over: Instant,
     asked: Vec<(u64, Sender<()>)>,
+    failed: bool,
 }
 
 struct Keeper {
@@ -178,6 +183,9 @@ struct Keeper {
     next_check: Instant,
     told_missing: bool,
     told_degraded: bool,
+    told_unread: bool,
+    /// Of scans that could not read the folder.
+    unanswered: Vec<(u64, Sender<()>)>,
 }
 
 impl Keeper {
@@ -203,6 +211,8 @@ impl Keeper {
             next_check: now,
             told_missing: false,
             told_degraded: false,
+            told_unread: false,
+            unanswered: Vec::new(),
         }
     }
 
@@ -303,20 +313,39 @@ impl Keeper {
         self.say(Notice::Warn(warning))
     }
 
-    fn scan(&mut self, now: Instant, asked: Vec<(u64, Sender<()>)>) -> Result<(), Stop> {
+    fn scan(&mut self, now: Instant, mut asked: Vec<(u64, Sender<()>)>) -> Result<(), Stop> {
         if now < self.next_scan {
             return Ok(());
         }
         self.next_scan = now + self.settings.scan_interval;
-        match self.folder.map(|_| self.list()) {
-            None => {}
-            Some(Ok(found)) => self.shelf.scanned(now, found),
+        let failed = match self.folder.map(|_| self.list()) {
+            None => None,
+            Some(Ok(found)) => {
+                self.told_unread = false;
+                self.shelf.scanned(now, found);
+                None
+            }
             // The next check says what became of the folder.
-            Some(Err(_)) => self.next_check = now,
-        }
+            Some(Err(error)) => {
+                self.next_check = now;
+                Some(error).filter(|error| error.kind() != io::ErrorKind::NotFound)
+            }
+        };
         let over = if self.shelf.is_settling() { now + self.settings.quiet } else { now };
-        self.scans.push(Scan { over, asked });
-        Ok(())
+        asked.append(&mut self.unanswered);
+        self.scans.push(Scan { over, asked, failed: failed.is_some() });
+        failed.map_or(Ok(()), |error| self.unread(&error))
+    }
+
+    fn unread(&mut self, error: &io::Error) -> Result<(), Stop> {
+        if std::mem::replace(&mut self.told_unread, true) {
+            return Ok(());
+        }
+        let shown = self.settings.folder.display();
+        let warning = Diagnostic::new("E0150", format!("`{shown}` cannot be read; no request is found"))
+            .note(error.to_string())
+            .help("give the dispatcher's user the right to list it; it is tried again all the time");
+        self.say(Notice::Warn(warning))
     }
 
     fn list(&self) -> io::Result<BTreeMap<OsString, Look>> {
@@ -347,7 +376,11 @@ impl Keeper {
         self.scans = still;
         for scan in over {
             let tokens = scan.asked.iter().map(|(token, _)| *token).collect();
-            self.say(Notice::ScanDone { tokens })?;
+            self.say(Notice::ScanDone { tokens, failed: scan.failed })?;
+            if scan.failed {
+                self.unanswered.extend(scan.asked);
+                continue;
+            }
             for (_, done) in scan.asked {
                 // Who asked may have gone.
                 let _ = done.try_send(());

@@ -114,6 +114,16 @@ pub enum CommitError {
         /// The path, escaped.
         path: String,
     },
+    /// A file of a run cannot be read.
+    #[error("failed to read `{path}` of run `{id}`: {words}")]
+    Unreadable {
+        /// The run.
+        id: RunId,
+        /// The path in the repository.
+        path: String,
+        /// Why not, in the system's words.
+        words: String,
+    },
     /// A final status is already committed, and it says something else.
     #[error("run `{0}` is already recorded with another status")]
     Recorded(RunId),
@@ -135,6 +145,9 @@ impl CommitError {
             Self::Recorded(id) => {
                 Diagnostic::new("E0510", self.to_string()).help(format!("git log -- processed/{id}/status.json"))
             }
+            Self::Unreadable { .. } => {
+                Diagnostic::new("E0510", self.to_string()).help("the run was recorded without it")
+            }
             Self::Empty | Self::Path { .. } => Diagnostic::new("E0510", self.to_string()),
         }
     }
@@ -143,8 +156,8 @@ impl CommitError {
 impl Repo {
     /// Records a batch of finished runs in one commit on the branch and makes it durable.
     ///
-    /// The request is removed from the tree only where its bytes are the ones taken; a copy of such a request that came
-    /// back into the work tree is removed with it. Nothing staged or edited gets in.
+    /// The request is removed from the tree only where its bytes are the ones taken and its name is fit; a copy of such a
+    /// request that came back into the work tree is removed with it. Nothing staged or edited gets in.
     ///
     /// # Errors
     /// See [`CommitError`]; the branch is then as it was.
@@ -211,7 +224,8 @@ impl Repo {
             if recorded.is_some() && edits.get(&status).is_some_and(|new| *new != recorded) {
                 return Err(CommitError::Recorded(run.id));
             }
-            let Some(request) = &run.request else { continue };
+            // A name that no work tree can hold came from no commit, and a commit of ours must not speak of it.
+            let Some(request) = run.request.as_ref().filter(|r| is_request(&r.path)) else { continue };
             if tree::find(&odb, root, &request.path)?.is_some_and(|l| l.oid == request.oid) {
                 edits.insert(request.path.clone(), None);
                 removed.push((request.path.clone(), request.oid));
@@ -267,18 +281,27 @@ fn contents(batch: &[RunRecord]) -> Result<Vec<(String, Vec<u8>)>, CommitError> 
             }
             let bytes = match &file.content {
                 Content::Bytes(bytes) => bytes.clone(),
-                Content::File(path) => read_regular(path).doing_to("read", path)?,
+                Content::File(path) => match read_regular(path) {
+                    Err(e) if !is_short(&e) => {
+                        let words = text::line(&e.to_string());
+                        return Err(CommitError::Unreadable { id: run.id, path: file.path.clone(), words });
+                    }
+                    read => read.doing_to("read", path)?,
+                },
             };
             files.push((file.path.clone(), bytes));
         }
-        if let Some(request) = &run.request {
-            let name = request.path.strip_prefix(b"requests/").unwrap_or_default();
-            if !tree::is_fit(name) {
-                return Err(bad(&String::from_utf8_lossy(&request.path)));
-            }
-        }
     }
     Ok(files)
+}
+
+fn is_request(path: &[u8]) -> bool {
+    path.strip_prefix(b"requests/").is_some_and(tree::is_fit)
+}
+
+/// True where the machine is short of something: that is no fault of the file.
+fn is_short(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
 }
 
 fn read_regular(path: &std::path::Path) -> std::io::Result<Vec<u8>> {

@@ -43,6 +43,20 @@ impl Repo {
         Ok(advice(problem))
     }
 
+    /// True where [`Self::integrate`] would stop at a remote that was rewritten, and where a person's order to replace
+    /// such a remote has not been carried out: it may still be decided otherwise.
+    ///
+    /// # Errors
+    /// History cannot be read.
+    pub fn is_diverged(&self) -> Result<bool, RepoError> {
+        let (local, remote, seen) = (self.tip()?, self.remote_tip()?, self.target(&self.seen_ref())?);
+        let Some(remote) = remote else { return Ok(seen.is_some()) };
+        if self.target(&self.overrule_ref())? == Some(remote) || self.is_rewritten(local, remote, seen)? {
+            return Ok(true);
+        }
+        Ok(local.is_some_and(|local| self.git.merge_base(local, remote).is_err()))
+    }
+
     /// After a rewrite, takes the remote's side: our unpublished results are replayed on top of it; everything else
     /// that leaves the branch stays under `refs/dispatcher/kept/`.
     ///
@@ -58,14 +72,14 @@ impl Repo {
             };
             self.delete_ref(&self.overrule_ref())?;
             let base = self.git.merge_base(tip, remote).ok();
-            let mut own = self.between(Some(remote), tip)?;
+            let own = self.between(Some(remote), tip)?;
             let mut ours = Vec::new();
-            for oid in own.drain(..) {
+            for &oid in &own {
                 if self.is_ours(oid)? {
                     ours.push(oid);
                 }
             }
-            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, taken)? {
+            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, ours != own, taken)? {
                 if matches!(done, Integrated::Replayed { .. }) {
                     self.set_ref(&self.seen_ref(), remote, "")?;
                     self.hand_over_git();

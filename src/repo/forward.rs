@@ -1,5 +1,6 @@
 //! Moving the branch, the work tree and the index from one commit to another: only the paths that differ, each by temp
-//! file and rename, so that a crash in between is finished by the next try.
+//! file and rename, so that a crash in between is finished by the next try. Owns the order: requests come last, and go
+//! away again where the branch could not follow, because whatever lies in the inbox is taken.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,10 +11,10 @@ use git2::Oid;
 
 use super::checkout::CheckoutState;
 use super::error::{Doing, RepoError};
-use super::index::{as_path, entry_of, is_sparse};
+use super::index::{OpenIndex, as_path, entry_of, is_sparse};
 use super::integrate::TakenPath;
 use super::lock;
-use super::obstacle::{Blocked, Survey, Why};
+use super::obstacle::{Blocked, Survey, Why, not_folders};
 use super::open::Repo;
 use super::refs::Move;
 use super::tree::{self, Change};
@@ -61,29 +62,56 @@ impl Repo {
         self.mend(&mut open, from)?;
         let old = from.map(|oid| tree::of_commit(&self.git, oid)).transpose()?;
         let (mut changes, unfit) = tree::diff(&self.odb()?, old, Some(tree::of_commit(&self.git, to)?))?;
+        let paths = not_folders(&changes);
+        if !paths.is_empty() {
+            return Ok(Forwarded::Blocked(Blocked { paths, why: Why::NotFolders }));
+        }
         let paths = Survey::new(self, &open.index, taken, &changes).obstacles(&changes);
         if !paths.is_empty() {
             return Ok(Forwarded::Blocked(Blocked { paths, why: Why::Edited }));
         }
         // Removals first, the deepest first: they make room.
-        changes.sort_by(|a, b| (a.new.is_some(), b.path.len()).cmp(&(b.new.is_some(), a.path.len())));
-        for change in &changes {
-            if !is_sparse(entry_of(&open.index, as_path(&change.path)).1) {
-                self.apply(change).doing_to("check out", as_path(&change.path))?;
-            }
-        }
+        changes.sort_by(|a, b| (asks(a), a.new.is_some(), b.path.len()).cmp(&(asks(b), b.new.is_some(), a.path.len())));
         if let Some(from) = from.filter(|_| keep) {
             self.keep(from)?;
         }
-        self.note_index_bases([from, Some(to)])?;
-        self.step_index(&mut open, from, Some(to))?;
-        self.write_index(&mut open)?;
-        if self.move_ref(&self.branch_ref(), from, to, why)? == Move::Stale {
+        let mut undo = Vec::new();
+        let moved = self
+            .check_out(&open, &changes, &mut undo)
+            .and_then(|()| self.note_index_bases([from, Some(to)]))
+            .and_then(|()| self.step_index(&mut open, from, Some(to)))
+            .and_then(|()| self.write_index(&mut open))
+            .and_then(|()| self.move_ref(&self.branch_ref(), from, to, why));
+        if !matches!(moved, Ok(Move::Done)) {
+            for change in &undo {
+                // What stays although it should not is found again by the next try, and nothing is taken until then.
+                let _ = self.apply(change);
+            }
+        }
+        if moved? == Move::Stale {
             return Ok(Forwarded::Stale);
         }
         self.forget_index_bases();
         self.hand_over_git();
         Ok(Forwarded::Done { left_out: unfit.iter().map(|p| text::bytes(p)).collect() })
+    }
+
+    /// Writes the work tree. `undo` gets what takes the requests away again that are written by then.
+    fn check_out(&self, open: &OpenIndex, changes: &[Change], undo: &mut Vec<Change>) -> Result<(), RepoError> {
+        for change in changes {
+            let path = as_path(&change.path);
+            if is_sparse(entry_of(&open.index, path).1) {
+                continue;
+            }
+            let there = fs::symlink_metadata(self.root.join(path)).is_ok();
+            self.apply(change).doing_to("check out", path)?;
+            // A file that was there before and is not HEAD's has been dropped by somebody: it stays.
+            if asks(change) && (!there || change.old.is_some()) {
+                let old = change.old.filter(|_| there);
+                undo.push(Change { path: change.path.clone(), old: change.new, new: old });
+            }
+        }
+        Ok(())
     }
 
     fn apply(&self, change: &Change) -> io::Result<()> {
@@ -174,6 +202,11 @@ impl Repo {
         }
         Ok(())
     }
+}
+
+/// True where a file comes into the inbox.
+fn asks(change: &Change) -> bool {
+    change.new.is_some() && change.path.starts_with(b"requests/")
 }
 
 /// Removes a folder that holds only folders.

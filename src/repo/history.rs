@@ -3,6 +3,7 @@
 use git2::{Commit, ErrorCode, Oid};
 
 use super::error::{Doing, RepoError};
+use super::integrate::TakenPath;
 use super::open::Repo;
 use super::read::blob_oid;
 use super::tree;
@@ -16,6 +17,8 @@ const FURTHEST: usize = 10_000;
 pub struct Withdrawn {
     /// Its file name in `requests/`: bytes, as git's names are.
     pub name: Vec<u8>,
+    /// Of the bytes that were deleted.
+    pub oid: Oid,
     /// The commit that deleted it.
     pub commit: Oid,
     /// The commit's author.
@@ -51,20 +54,21 @@ impl Repo {
         Ok(None)
     }
 
-    /// Which of the requests `names` were deleted by the commits between `from` and `to`, and by whom. A name that holds
-    /// other bytes in `to` is not deleted: it is a new request.
+    /// Which of the requests `taken` were deleted by the commits between `from` and `to`, and by whom. Other bytes under
+    /// the same name are another request; a name that holds anything in `to` is not deleted.
     ///
     /// # Errors
     /// History cannot be read.
-    pub fn withdrawn(&self, from: Oid, to: Oid, names: &[impl AsRef<[u8]>]) -> Result<Vec<Withdrawn>, RepoError> {
+    pub fn withdrawn(&self, from: Oid, to: Oid, taken: &[TakenPath]) -> Result<Vec<Withdrawn>, RepoError> {
         let odb = self.odb()?;
         let end = tree::of_commit(&self.git, to)?;
-        let has =
-            |root: Oid, name: &[u8]| tree::find(&odb, root, &[b"requests/", name].concat()).map(|leaf| leaf.is_some());
-        let mut open: Vec<&[u8]> = Vec::new();
-        for name in names.iter().map(AsRef::as_ref) {
-            if !has(end, name)? {
-                open.push(name);
+        let held = |root: Oid, taken: &TakenPath| {
+            tree::find(&odb, root, &[b"requests/", taken.name.as_slice()].concat()).map(|leaf| leaf.map(|l| l.oid))
+        };
+        let mut open: Vec<&TakenPath> = Vec::new();
+        for taken in taken {
+            if held(end, taken)?.is_none() {
+                open.push(taken);
             }
         }
         let mut found = Vec::new();
@@ -77,18 +81,19 @@ impl Repo {
                 continue;
             };
             let mut deleted = Vec::new();
-            for name in &open {
-                if has(before, name)? && !has(commit.tree_id(), name)? {
-                    deleted.push(*name);
+            for taken in &open {
+                if held(before, taken)? == Some(taken.oid) && held(commit.tree_id(), taken)?.is_none() {
+                    deleted.push(*taken);
                 }
             }
             if deleted.is_empty() {
                 continue;
             }
             let recorded = self.is_ours(oid)?;
-            open.retain(|name| !deleted.contains(name));
-            found.extend(deleted.into_iter().map(|name| Withdrawn {
-                name: name.to_owned(),
+            open.retain(|taken| !deleted.contains(taken));
+            found.extend(deleted.into_iter().map(|taken| Withdrawn {
+                name: taken.name.clone(),
+                oid: taken.oid,
                 commit: oid,
                 author: author_of(&commit),
                 recorded,

@@ -105,26 +105,62 @@ impl Repo {
     pub fn add_files(&self, subject: &str, files: &[NewFile]) -> Result<Result<Oid, Blocked>, RepoError> {
         loop {
             let tip = self.tip()?;
-            let mut objects = Batch::open(self)?;
-            let mut edits = BTreeMap::new();
-            for file in files {
-                if !file.path.split('/').all(|part| tree::is_fit(part.as_bytes())) {
-                    return Err(RepoError::new(format!("commit `{}`", text::line(&file.path)), "it cannot be a path"));
-                }
-                let mode = if file.executable { tree::EXECUTABLE } else { tree::FILE };
-                let oid = objects.write(ObjectType::Blob, &file.bytes)?;
-                edits.insert(file.path.clone().into_bytes(), Some(Leaf { mode, oid }));
-            }
-            let base = tip.map(|oid| tree::of_commit(&self.git, oid)).transpose()?;
-            let tree = edit(&mut objects, base, &edits)?;
-            let who = self.signature()?;
-            let oid = objects.commit(tree, tip, [&who, &who], subject)?;
-            objects.finish()?;
-            match self.forward(tip, oid, false, &[], subject)? {
-                Forwarded::Done { .. } => return Ok(Ok(oid)),
-                Forwarded::Blocked(Blocked { why: Why::Checkout(CheckoutState::OnBranch), .. }) | Forwarded::Stale => {}
-                Forwarded::Blocked(blocked) => return Ok(Err(blocked)),
+            if let Some(done) = self.add_on(tip, tip, subject, files)? {
+                return Ok(done);
             }
         }
+    }
+
+    /// Makes the commit `mine` of [`Self::add_files`] again, on top of the remote branch as the last fetch saw it: it is
+    /// the tip and was never published, so nobody else has it. `None` where that is not so.
+    ///
+    /// # Errors
+    /// As [`Self::add_files`].
+    pub fn add_files_again(
+        &self,
+        mine: Oid,
+        subject: &str,
+        files: &[NewFile],
+    ) -> Result<Option<Result<Oid, Blocked>>, RepoError> {
+        let Some(remote) = self.remote_tip()? else { return Ok(None) };
+        let below = self.git.find_commit(mine).doing("read a commit")?.parent_id(0).ok();
+        let alone = match below {
+            Some(below) => self.contains(remote, below)? && !self.contains(remote, mine)?,
+            None => false,
+        };
+        if self.tip()? != Some(mine) || !alone {
+            return Ok(None);
+        }
+        self.add_on(Some(mine), Some(remote), subject, files)
+    }
+
+    /// Commits the files on `base` and moves the checkout there from `tip`; `None` where the branch moved meanwhile.
+    fn add_on(
+        &self,
+        tip: Option<Oid>,
+        base: Option<Oid>,
+        subject: &str,
+        files: &[NewFile],
+    ) -> Result<Option<Result<Oid, Blocked>>, RepoError> {
+        let mut objects = Batch::open(self)?;
+        let mut edits = BTreeMap::new();
+        for file in files {
+            if !file.path.split('/').all(|part| tree::is_fit(part.as_bytes())) {
+                return Err(RepoError::new(format!("commit `{}`", text::line(&file.path)), "it cannot be a path"));
+            }
+            let mode = if file.executable { tree::EXECUTABLE } else { tree::FILE };
+            let oid = objects.write(ObjectType::Blob, &file.bytes)?;
+            edits.insert(file.path.clone().into_bytes(), Some(Leaf { mode, oid }));
+        }
+        let root = base.map(|oid| tree::of_commit(&self.git, oid)).transpose()?;
+        let tree = edit(&mut objects, root, &edits)?;
+        let who = self.signature()?;
+        let oid = objects.commit(tree, base, [&who, &who], subject)?;
+        objects.finish()?;
+        Ok(match self.forward(tip, oid, false, &[], subject)? {
+            Forwarded::Done { .. } => Some(Ok(oid)),
+            Forwarded::Blocked(Blocked { why: Why::Checkout(CheckoutState::OnBranch), .. }) | Forwarded::Stale => None,
+            Forwarded::Blocked(blocked) => Some(Err(blocked)),
+        })
     }
 }

@@ -61,7 +61,7 @@ pub enum Integrated {
     },
     /// Our unpublished results were rebuilt on top of the remote.
     Replayed {
-        /// The tip before; kept under `refs/dispatcher/kept/`.
+        /// The tip before; kept under `refs/dispatcher/kept/` where it held more than results, which live on.
         from: Oid,
         /// The tip now.
         to: Oid,
@@ -110,10 +110,7 @@ impl Repo {
         if self.target(&self.overrule_ref())? == Some(remote) {
             return Ok(Some(Integrated::Unchanged));
         }
-        if let Some(seen) = seen
-            && !self.contains(remote, seen)?
-            && !self.lost_only_ours(local, remote, seen)?
-        {
+        if self.is_rewritten(local, remote, seen)? {
             return Ok(Some(Integrated::Diverged { local, remote: Some(remote) }));
         }
         let done = self.join(local, remote, taken)?;
@@ -147,7 +144,7 @@ impl Repo {
             let paths = strangers.iter().take(20).map(|oid| self.headline(*oid)).collect();
             return Ok(Some(Integrated::Blocked(Blocked { paths, why: Why::OwnCommits })));
         }
-        self.replay(tip, base, remote, &own, taken)
+        self.replay(tip, base, remote, &own, false, taken)
     }
 
     fn follow(&self, from: Option<Oid>, to: Oid, taken: &[TakenPath]) -> Result<Option<Integrated>, RepoError> {
@@ -159,6 +156,12 @@ impl Repo {
             Forwarded::Blocked(blocked) => Some(Integrated::Blocked(blocked)),
             Forwarded::Stale => None,
         })
+    }
+
+    /// The remote no longer contains what was seen of it, and that was not ours alone.
+    pub(super) fn is_rewritten(&self, local: Option<Oid>, remote: Oid, seen: Option<Oid>) -> Result<bool, RepoError> {
+        let Some(seen) = seen else { return Ok(false) };
+        Ok(!self.contains(remote, seen)? && !self.lost_only_ours(local, remote, seen)?)
     }
 
     /// A remote that went back over nothing but our own commits (a power cut of its own) gets them again.
@@ -201,8 +204,7 @@ impl Repo {
         taken: &[TakenPath],
     ) -> Result<Vec<Elsewhere>, RepoError> {
         let Some(from) = from else { return Ok(Vec::new()) };
-        let names: Vec<&[u8]> = taken.iter().map(|t| t.name.as_slice()).collect();
-        let gone = self.withdrawn(from, to, &names)?.into_iter().filter(|w| w.recorded);
+        let gone = self.withdrawn(from, to, taken)?.into_iter().filter(|w| w.recorded);
         Ok(gone.map(|w| Elsewhere::Request { name: w.name }).collect())
     }
 

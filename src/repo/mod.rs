@@ -9,7 +9,7 @@
 //!                                                      ▲ commit
 //! refs/dispatcher/seen/R/B        the remote tip that was integrated or pushed last
 //! refs/dispatcher/overrule/R/B    the remote tip that a person ordered to be replaced
-//! refs/dispatcher/kept/<oid>      what left the local branch
+//! refs/dispatcher/kept/<oid>      what left the local branch and is not in it in another form
 //! ```
 
 mod checkout;
@@ -30,8 +30,10 @@ mod pack;
 mod person;
 mod push;
 mod read;
+mod record;
 mod refs;
 mod remote;
+mod repack;
 mod replay;
 mod transport;
 mod tree;
@@ -51,4 +53,5 @@ pub use obstacle::{Blocked, Why};
 pub use open::{Identity, OpenError, Repo, Settings};
 pub use push::{PushError, PushOutcome};
 pub use read::TreeFile;
+pub use record::{Recorded, fitting};
 pub use remote::{Target, UrlError};

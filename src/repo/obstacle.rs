@@ -35,7 +35,12 @@ pub enum Why {
     Edited,
     /// A person's own commits here, and others there. The paths are the commits here.
     OwnCommits,
+    /// Folders that the dispatcher works in would become files or links.
+    NotFolders,
 }
+
+/// What is always a folder. Behind a link of this name everything would be read and written somewhere else.
+const FOLDERS: [&[u8]; 5] = [b"handlers", b"logs", b"processed", b"requests", b"schema"];
 
 impl Blocked {
     /// The obstacle as people read it.
@@ -65,9 +70,21 @@ impl Blocked {
                 format!("commits that are only here ({paths}) and new ones on the remote; no request will be taken"),
                 "git pull --rebase && git push",
             ),
+            Why::NotFolders => (
+                format!("the remote made something else of the folder {paths}; no request will be taken"),
+                "git revert     the commit that did it, and push",
+            ),
         };
         Diagnostic::new("E0514", message).help(help)
     }
+}
+
+/// The folders of the dispatcher that would be none after `changes`.
+pub(super) fn not_folders(changes: &[Change]) -> Vec<String> {
+    let bad = changes.iter().filter(|c| c.new.is_some() && FOLDERS.contains(&c.path.as_slice()));
+    let mut bad: Vec<String> = bad.map(|c| text::bytes(&c.path)).collect();
+    bad.sort();
+    bad
 }
 
 /// What the work tree shows at a path.

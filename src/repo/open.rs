@@ -172,6 +172,20 @@ impl Repo {
         &self.root
     }
 
+    /// The git folder that all work trees of this clone share.
+    #[must_use]
+    pub fn common(&self) -> &Path {
+        &self.common
+    }
+
+    /// The remotes that the repository knows.
+    #[must_use]
+    pub fn remote_names(&self) -> Vec<String> {
+        let names = self.git.remotes();
+        let names = names.iter().flat_map(|names| names.iter());
+        names.filter_map(|name| name.ok().flatten().map(str::to_owned)).collect()
+    }
+
     /// Numeric user and group that own the git folder.
     #[must_use]
     pub const fn owner(&self) -> (u32, u32) {

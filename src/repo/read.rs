@@ -1,9 +1,13 @@
 //! Reading what is committed: trees, files, results. Changes nothing.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use git2::{ErrorCode, Odb, Oid, Sort};
+use git2::{ErrorCode, ObjectType, Odb, Oid, Sort};
 
+use super::commit::TakenRequest;
 use super::error::{Doing, RepoError};
 use super::open::Repo;
 use super::tree;
@@ -106,6 +110,34 @@ impl Repo {
         Ok(leaf.is_some_and(|l| l.oid == oid))
     }
 
+    /// The blob of a file or symbolic link at the tip of the branch.
+    ///
+    /// # Errors
+    /// An object of the tip cannot be read.
+    pub fn leaf_oid(&self, path: impl AsRef<[u8]>) -> Result<Option<Oid>, RepoError> {
+        let Some(tip) = self.tip()? else { return Ok(None) };
+        let leaf = tree::find(&self.odb()?, tree::of_commit(&self.git, tip)?, path.as_ref())?;
+        Ok(leaf.filter(|l| !matches!(l.mode, tree::FOLDER | tree::SUBMODULE)).map(|l| l.oid))
+    }
+
+    /// The request that a file or symbolic link was before it was set aside as `file`, where the tip holds just that
+    /// under `path`; it is not followed and may be of any size.
+    ///
+    /// # Errors
+    /// An object of the tip cannot be read.
+    pub fn set_aside(&self, path: Vec<u8>, file: &Path) -> Result<Option<TakenRequest>, RepoError> {
+        let Some(oid) = self.leaf_oid(&path)? else { return Ok(None) };
+        let now = match fs::symlink_metadata(file) {
+            Ok(meta) if meta.is_symlink() => {
+                let target = fs::read_link(file).ok();
+                target.and_then(|t| Oid::hash_object(ObjectType::Blob, t.as_os_str().as_bytes()).ok())
+            }
+            Ok(meta) if meta.is_file() => Oid::hash_file(ObjectType::Blob, file).ok(),
+            _ => None,
+        };
+        Ok((now == Some(oid)).then_some(TakenRequest { path, oid }))
+    }
+
     /// True where the run's results are committed.
     ///
     /// # Errors
@@ -190,5 +222,5 @@ impl Repo {
 }
 
 pub(super) fn blob_oid(bytes: &[u8]) -> Result<Oid, RepoError> {
-    Oid::hash_object(git2::ObjectType::Blob, bytes).doing("hash a file")
+    Oid::hash_object(ObjectType::Blob, bytes).doing("hash a file")
 }

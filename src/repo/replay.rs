@@ -22,17 +22,19 @@ struct Rebuilt {
 }
 
 impl Repo {
-    /// Rebuilds `own` (oldest first) on `remote` and moves the checkout there from `tip`.
+    /// Rebuilds `own` (oldest first) on `remote` and moves the checkout there from `tip`. `keep`: more than `own` leaves
+    /// the branch with `tip`.
     pub(super) fn replay(
         &self,
         tip: Oid,
         base: Oid,
         remote: Oid,
         own: &[Oid],
+        keep: bool,
         taken: &[TakenPath],
     ) -> Result<Option<Integrated>, RepoError> {
         let mut rebuilt = self.rebuild(base, remote, own)?;
-        Ok(match self.forward(Some(tip), rebuilt.tip, true, taken, "dispatcher: replay")? {
+        Ok(match self.forward(Some(tip), rebuilt.tip, keep, taken, "dispatcher: replay")? {
             Forwarded::Done { left_out } => {
                 rebuilt.elsewhere.extend(self.taken_elsewhere(Some(base), remote, taken)?);
                 Some(Integrated::Replayed {
@@ -85,7 +87,7 @@ fn edits_on(
     changes: &[Change],
     commit: Oid,
     elsewhere: &mut Vec<Elsewhere>,
-    gone: &mut Vec<Vec<u8>>,
+    gone: &mut Vec<TakenPath>,
 ) -> Result<BTreeMap<Vec<u8>, Option<Leaf>>, RepoError> {
     let odb = objects.odb()?;
     let mut edits = BTreeMap::new();
@@ -99,7 +101,7 @@ fn edits_on(
             }
             None => {
                 let name = change.path.strip_prefix(b"requests/").filter(|_| there.is_none());
-                gone.extend(name.map(<[u8]>::to_vec));
+                gone.extend(name.zip(change.old).map(|(name, old)| TakenPath { name: name.to_vec(), oid: old.oid }));
             }
             Some(leaf) if there.is_none() || there == change.old || there == Some(leaf) => {
                 edits.insert(change.path.clone(), Some(leaf));

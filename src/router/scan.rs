@@ -71,15 +71,15 @@ impl<'f> Folders<'f> {
         plain
     }
 
-    /// What the names at the top of the folders stand for, without the paths that `spoken_for` knows.
-    pub(super) fn kinds(&self, spoken_for: impl Fn(&str) -> bool) -> BTreeMap<Kind, Candidate> {
+    /// What the names at the top of the folders stand for, without those that `spoken_for` knows.
+    pub(super) fn kinds(&self, spoken_for: impl Fn(&str, &Kind) -> bool) -> BTreeMap<Kind, Candidate> {
         let mut kinds = BTreeMap::new();
         for executable in [true, false] {
             for (folder, files) in &self.0 {
                 let mut here: BTreeMap<Kind, Vec<HandlerSource>> = BTreeMap::new();
                 for file in files.iter().filter(|file| file.executable == executable) {
                     if let Some(kind) = kind_of(&file.path)
-                        && !spoken_for(&file.path)
+                        && !spoken_for(&file.path, &kind)
                     {
                         let source = HandlerSource { folder: folder.clone(), path: file.path.clone() };
                         here.entry(kind).or_default().push(source);

@@ -56,7 +56,8 @@ impl Table {
         let folders = Folders::new(listing, extra);
         let mut entries: BTreeMap<Kind, Entry> =
             index.lines.iter().map(|(kind, line)| (kind.clone(), entry(line, &folders))).collect();
-        let candidates = folders.kinds(|path| index.lines.values().any(|line| line.route.file.path == path));
+        let candidates = folders
+            .kinds(|path, kind| !schemas.has(kind) && index.lines.values().any(|line| line.route.file.path == path));
         let mut problems = Vec::new();
         for (kind, candidate) in candidates.into_iter().filter(|(kind, _)| !index.lines.contains_key(kind)) {
             let meant = schemas.has(&kind);

@@ -115,15 +115,24 @@ pub(super) fn rename_in(from: &Path, name: &OsStr, into: &Path) -> io::Result<()
 
 /// Moves `from/name` back to `into/name` unless something newer has that name; then it was replaced there, and goes.
 pub(super) fn return_to(from: &Path, name: &OsStr, into: &Path) -> io::Result<()> {
+    let old = from.join(name);
+    if link_back(from, name, into)? {
+        return Ok(());
+    }
+    match fs::symlink_metadata(&old)?.is_dir() {
+        true => Err(ErrorKind::AlreadyExists.into()),
+        false => fs::remove_file(old),
+    }
+}
+
+/// Moves `from/name` back to `into/name`; false where something has that name, and then nothing is moved.
+pub(super) fn link_back(from: &Path, name: &OsStr, into: &Path) -> io::Result<bool> {
     let (old, back) = (from.join(name), into.join(name));
     match fs::hard_link(&old, &back) {
-        Ok(()) => fs::remove_file(old),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => match fs::symlink_metadata(&old)?.is_dir() {
-            true => Err(error),
-            false => fs::remove_file(old),
-        },
+        Ok(()) => fs::remove_file(old).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         // Another user's file, a folder, or a file system without links.
-        Err(_) if back.symlink_metadata().is_err() => rename_in(from, name, into),
+        Err(_) if back.symlink_metadata().is_err() => rename_in(from, name, into).map(|()| true),
         Err(error) => Err(error),
     }
 }

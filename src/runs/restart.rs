@@ -48,6 +48,21 @@ impl Runs {
     /// # Errors
     /// `Io`: nothing is known then, and no work may be taken.
     pub fn unfinished(&self, recorded: &dyn Fn(RunId) -> bool) -> Result<Vec<Leftover>, RunsError> {
+        let mut ids = self.ids()?;
+        ids.retain(|id| !recorded(*id));
+        ids.sort_unstable();
+        let mut left = Vec::new();
+        for id in ids {
+            left.extend(self.leftover(id)?);
+        }
+        Ok(left)
+    }
+
+    /// Every run that has a folder in `processed/`, in no order.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn ids(&self) -> Result<Vec<RunId>, RunsError> {
         let processed = self.root.join("processed");
         let entries = match fs::read_dir(&processed) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -61,13 +76,7 @@ impl Runs {
             // Another spelling of an id is not a folder of ours.
             ids.extend(id.filter(|id| is_folder && entry.file_name() == OsStr::new(&id.to_string())));
         }
-        ids.retain(|id| !recorded(*id));
-        ids.sort_unstable();
-        let mut left = Vec::new();
-        for id in ids {
-            left.extend(self.leftover(id)?);
-        }
-        Ok(left)
+        Ok(ids)
     }
 
     fn leftover(&self, id: RunId) -> Result<Option<Leftover>, RunsError> {

@@ -326,3 +326,73 @@ fn strangers_in_processed_are_left_alone() {
     assert!(processed.join(id(3).to_string()).join("mine").exists() && processed.join("notes").exists());
     assert!(processed.join(id(171).to_string().to_uppercase()).exists());
 }
+
+/// The repository under a path of `length` bytes: what goes beyond the system's 4,095 cannot be written, and shorter
+/// names beside it can.
+fn deep(length: usize) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = dir.path().to_owned();
+    while root.as_os_str().len() < length {
+        let left = length - root.as_os_str().len() - 1;
+        // Nothing may be left over that one more separator could not fill.
+        root.push("d".repeat(if left > 202 { 200 } else { left }));
+    }
+    assert_eq!(root.as_os_str().len(), length);
+    fs::create_dir_all(root.join("requests")).unwrap();
+    let runs = Runs::new(&root, dir.path().join("aside"), "ops-1");
+    World { _dir: dir, root, runs }
+}
+
+#[test]
+fn a_take_that_fails_leaves_the_request_in_the_inbox() {
+    let long = format!("{}.yml", "n".repeat(96));
+    // The status cannot be written; the taken file, renamed already, cannot be read.
+    for (length, name) in [(4_034, NAME), (3_960, long.as_str())] {
+        let mut world = deep(length);
+        fs::write(world.root.join("requests").join(name), "kind: x\n").unwrap();
+        let taken = world.runs.take(OsStr::new(name), &status(1), None);
+        assert!(matches!(taken, Err(RunsError::Io { .. })), "{taken:?}");
+        assert_eq!(fs::read_to_string(world.root.join("requests").join(name)).unwrap(), "kind: x\n");
+        assert!(!world.runs.folder(id(1)).exists() && world.runs.is_hollow(id(1)));
+        // The trouble is over: the same request is taken as the same run.
+        let short = world._dir.path().join("short");
+        fs::rename(&world.root, &short).unwrap();
+        world.runs = Runs::new(&short, world._dir.path().join("aside"), "ops-1");
+        let taken = world.runs.take(OsStr::new(name), &status(1), None).unwrap();
+        assert_eq!(taken, Taken::Request(b"kind: x\n".to_vec()));
+        assert!(!world.runs.is_hollow(id(1)));
+    }
+}
+
+#[test]
+fn a_failed_take_does_not_replace_a_newer_request() {
+    let world = world();
+    world.drop_request("kind: x\n");
+    world.runs.prepare(&status(1)).unwrap();
+    world.runs.capture(OsStr::new(NAME), id(1), TAKEN).unwrap();
+    world.drop_request("kind: newer\n");
+    world.runs.undo(id(1));
+    assert_eq!(fs::read_to_string(world.path()).unwrap(), "kind: newer\n");
+    assert_eq!(world.restart()[0].content, Content::Request, "the older one is a run after a restart");
+}
+
+#[test]
+fn what_a_failed_take_could_not_remove_is_no_run() {
+    let world = world();
+    world.drop_request("kind: x\n");
+    let folder = world.runs.folder(id(1));
+    fs::create_dir_all(folder.join(TAKEN)).unwrap();
+    fs::write(folder.join(".status.json.new"), "{").unwrap();
+    assert!(world.runs.is_hollow(id(1)));
+    world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+    assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
+}
+
+#[test]
+fn a_request_that_was_cleaned_away_is_written_again() {
+    let world = world();
+    world.runs.restore_request(id(1), b"kind: x\n").unwrap();
+    world.runs.restore_request(id(1), b"kind: y\n").unwrap();
+    assert_eq!(world.runs.request_bytes(id(1)).unwrap().unwrap(), b"kind: x\n");
+    assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned()]));
+}

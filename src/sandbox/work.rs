@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -42,7 +42,10 @@ impl WorkFolder {
     pub fn create(root: &Path, plan: &Plan, user: &User) -> Result<Self, WorkError> {
         let path = root.join(format!("{}.{}", plan.id, plan.attempt));
         let wrap = |error| WorkError { path: path.clone(), error };
-        DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(wrap)?;
+        // Set, not only asked for: the umask may keep the handlers' user out.
+        fs::create_dir_all(root)
+            .and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o711)))
+            .map_err(wrap)?;
         remove::remove(&path).map_err(wrap)?;
         let progress = fill(&path, plan, user).map_err(wrap)?;
         Ok(Self { path, user: user.clone(), progress })
@@ -131,17 +134,19 @@ fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
 /// Removes every work folder that an earlier life left; how many.
 ///
 /// # Errors
-/// Where the folder of work folders cannot be read, or one of them not be removed.
+/// Where the folder of work folders cannot be read, or one of them not be removed; the others are.
 pub fn clear(root: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e),
     };
-    let mut removed = 0;
+    let (mut removed, mut stayed) = (0, None);
     for entry in entries {
-        remove::remove(&entry?.path())?;
-        removed += 1;
+        match entry.and_then(|entry| remove::remove(&entry.path())) {
+            Ok(()) => removed += 1,
+            Err(error) => stayed = stayed.or(Some(error)),
+        }
     }
-    Ok(removed)
+    stayed.map_or(Ok(removed), Err)
 }

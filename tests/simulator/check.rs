@@ -37,6 +37,7 @@ pub struct Seen {
     pub attempt: u32,
     pub failures: u32,
     pub crashes: u32,
+    pub troubles: u32,
     seq: u64,
     after: Duration,
     since: Duration,
@@ -115,6 +116,7 @@ impl Watch {
             attempt,
             failures,
             crashes,
+            troubles: 0,
             seq: self.seq,
             after: Duration::ZERO,
             since: now.mono,
@@ -182,7 +184,7 @@ impl Watch {
             TakeReport::Settled { run, verdict } => {
                 self.add(now, run.id, None, Stage::Due(Expect::Final(verdict.state)), (0, 0, 0), false);
             }
-            TakeReport::Scheduled { .. } | TakeReport::Nothing | TakeReport::Failed(_) => {}
+            TakeReport::Scheduled { .. } | TakeReport::Later | TakeReport::Nothing | TakeReport::Failed(_) => {}
         }
     }
 
@@ -199,7 +201,7 @@ impl Watch {
             }
             Prior::Running { order, attempt, failures, crashes } => {
                 let counts = (*attempt, *failures, crashes + 1);
-                let due = lost(order, crashes + 1, true, *attempt);
+                let due = lost(order, crashes + 1, *attempt);
                 self.add(now, id, Some((**order).clone()), Stage::Due(due), counts, true);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
-use dispatcher::engine::{Found, Order, Prior, RetryOn, Verdict};
+use dispatcher::engine::{CRASHED, Found, NOT_BEGUN, Order, Prior, RetryOn, STOPPED, Verdict};
 use dispatcher::event::RunRef;
 use dispatcher::request::RunId;
 use dispatcher::status::State;
@@ -95,8 +95,8 @@ impl Disk {
     fn counted(&self, id: RunId, before: u32) -> (u32, u32) {
         let mine = self.journal.iter().filter(|(run, attempt, _)| *run == id && *attempt < before);
         let last: BTreeMap<u32, &str> = mine.map(|(_, attempt, why)| (*attempt, why.as_str())).collect();
-        let crashes = last.values().filter(|why| **why == "crashed").count();
-        let stopped = last.values().filter(|why| **why == "dispatcher stopped").count();
+        let crashes = last.values().filter(|why| **why == CRASHED).count();
+        let stopped = last.values().filter(|why| [STOPPED, NOT_BEGUN].contains(why)).count();
         let number = |n: usize| u32::try_from(n).unwrap();
         (number(last.len() - crashes - stopped), number(crashes))
     }

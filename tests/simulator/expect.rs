@@ -36,11 +36,11 @@ pub fn rc_fits(verdict: &Verdict) -> bool {
 }
 
 /// An attempt of which nobody knows how it ended; `crashes` counts it.
-pub fn lost(order: &Order, crashes: u32, started: bool, attempt: u32) -> Expect {
-    if (started && !order.rerun) || crashes >= 3 {
+pub fn lost(order: &Order, crashes: u32, attempt: u32) -> Expect {
+    if !order.rerun || crashes >= 3 {
         Expect::Final(State::Crashed)
     } else {
-        Expect::Again { attempt, failed: false, delay: Some(Duration::from_secs(if started { 0 } else { 5 })) }
+        Expect::Again { attempt, failed: false, delay: Some(Duration::ZERO) }
     }
 }
 
@@ -58,11 +58,17 @@ pub fn after_end(run: &mut Seen, ended: &Ended, stopped: bool) -> Expect {
     }
     let (state, rc) = match ended {
         Ended::LockBusy => return Expect::Again { attempt: attempt - 1, failed: false, delay: None },
+        Ended::NotStarted(_) if run.failures + run.crashes > 0 => return Expect::Final(State::Failed),
         Ended::NotStarted(_) => return Expect::Final(State::Rejected),
         Ended::Trouble(_) if stopped => return again(false, None),
-        Ended::Trouble(_) | Ended::Lost => {
+        Ended::Trouble(_) => {
+            let delay = Duration::from_secs(60.min(1 << run.troubles.min(6)));
+            run.troubles += 1;
+            return again(false, Some(delay));
+        }
+        Ended::Lost => {
             run.crashes += 1;
-            return lost(&order, run.crashes, matches!(ended, Ended::Lost), attempt);
+            return lost(&order, run.crashes, attempt);
         }
         Ended::Exited { code: 0, .. } => return Expect::Final(State::Succeeded),
         Ended::Exited { code, .. } => (State::Failed, *code),

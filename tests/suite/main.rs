@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail their test")]
 
 mod checkout;
+mod half;
 mod launcher;
 mod life;
 mod load;

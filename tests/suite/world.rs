@@ -373,11 +373,25 @@ impl Daemon {
 
     /// Starts one without waiting for anything.
     pub fn spawn(world: &World, args: &[&str]) -> Self {
+        let mut command = world.command(PROGRAM, &world.ops());
+        command.args(args);
+        Self::spawned(world, command)
+    }
+
+    /// Starts one where a shell has done `first` (limits, umask, variables), and waits until it answers.
+    pub fn start_after(world: &World, first: &str) -> Self {
+        let mut command = world.command("sh", &world.ops());
+        command.args(["-c", &format!("{first}; exec \"$0\" --no-tui"), PROGRAM]);
+        let daemon = Self::spawned(world, command);
+        eventually("the daemon answers", || world.ops_do(&["status"]).code == 0);
+        daemon
+    }
+
+    fn spawned(world: &World, mut command: Command) -> Self {
         let output = world.path().join("daemon.out");
         let file = File::options().create(true).append(true).open(&output).unwrap();
-        let mut command = world.command(PROGRAM, &world.ops());
         let both = file.try_clone().unwrap();
-        let child = command.args(args).stdin(Stdio::null()).stdout(file).stderr(both).spawn().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(both).spawn().unwrap();
         Self { child, output }
     }
 

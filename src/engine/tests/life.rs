@@ -101,7 +101,7 @@ fn endings_have_their_states() {
         (Ended::TooManyProcesses(box_of("E0604")), "a=failed 137; commit a"),
         (Ended::NotStarted(box_of("E0601")), "a=rejected 78; commit a"),
         (Ended::Lost, "again in 0 (crashed); queued a1; start a2"),
-        (Ended::Trouble("no descriptor".into()), "again in 5000 (crashed); queued a1"),
+        (Ended::Trouble("no descriptor".into()), "again in 1000 (could not begin); queued a1; degraded start"),
     ] {
         check(settings(), vec![(0, took(order('a')), "start a1"), (1, ended('a', 1, how), expect)]);
     }
@@ -215,7 +215,9 @@ fn a_scheduled_request_is_looked_at_in_time() {
     let engine = check_from(engine, vec![(60_000, Input::Tick, "")]);
     assert_eq!(wake_ms(&engine, 60_000), Some(30_000));
     let failed = TakeReport::Failed("permission denied".into());
-    let engine =
-        check_from(engine, vec![(90_000, Input::Tick, "take a"), (90_000, Input::Took("a".into(), failed), "")]);
+    let engine = check_from(
+        engine,
+        vec![(90_000, Input::Tick, "take a"), (90_000, Input::Took("a".into(), failed), "degraded inbox")],
+    );
     assert_eq!(wake_ms(&engine, 90_000), Some(5_000));
 }

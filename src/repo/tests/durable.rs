@@ -90,3 +90,76 @@ fn a_person_commits_in_the_same_moment() {
     assert_eq!(world.status(), "");
     git(&world.ours, &["fsck", "--strict"]);
 }
+
+#[test]
+fn packs_do_not_stay_open_for_ever() {
+    let world = World::new();
+    let repo = world.open();
+    for n in 1..=100 {
+        repo.commit(&[world.run(&format!("{n}.yml"), n, &[n])]).unwrap();
+        assert!(repo.is_recorded(id(n)).unwrap());
+    }
+    let own = world.ours.join(".git/objects/pack");
+    let targets = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+    let open = targets.filter(|target| target.starts_with(&own)).count();
+    assert!(open <= 64, "{open} packs are open");
+    assert_eq!(repo.unpublished().unwrap().len(), 100);
+}
+
+/// The packs of our repository.
+fn packs(world: &World) -> usize {
+    let entries = fs::read_dir(world.ours.join(".git/objects/pack")).unwrap().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "pack")).count()
+}
+
+#[test]
+fn many_small_packs_become_one() {
+    let world = World::new();
+    let mut repo = world.open();
+    let beside = world.open();
+    let commit = |repo: &Repo, n: u8| {
+        repo.commit(&[world.run(&format!("{n}.yml"), n, &[n])]).unwrap();
+        assert!(beside.is_recorded(id(n)).unwrap());
+    };
+    (1..40).for_each(|n| commit(&repo, n));
+    assert!(!repo.join_packs().unwrap(), "they are not many yet");
+    (40..=60).for_each(|n| commit(&repo, n));
+    let large = world.ours.join(".git/objects/pack/pack-large.pack");
+    fs::File::create(&large).unwrap().set_len(2 << 20).unwrap();
+    let kept = fs::read_dir(large.parent().unwrap()).unwrap().flatten().map(|e| e.path());
+    let kept = kept.filter(|p| p.extension().is_some_and(|e| e == "idx")).min().unwrap();
+    fs::write(kept.with_extension("keep"), "").unwrap();
+    assert!(repo.join_packs().unwrap());
+    assert!(large.exists() && kept.exists() && kept.with_extension("pack").exists());
+    fs::remove_file(large).unwrap();
+    assert_eq!(packs(&world), 2);
+    git(&world.ours, &["fsck", "--strict"]);
+    for repo in [&repo, &beside, &world.open()] {
+        assert_eq!(repo.unpublished().unwrap().len(), 60);
+        assert!((1..=60).all(|n| repo.status_of(id(n)).unwrap().is_some()));
+    }
+    (61..=70).for_each(|n| commit(&repo, n));
+    assert!(!repo.join_packs().unwrap());
+    assert!(matches!(beside.push().unwrap(), PushOutcome::Pushed { .. }));
+    world.remote_is_sound();
+    assert_eq!(world.status(), "");
+}
+
+#[test]
+fn packs_of_a_person_who_tidies_up_are_left_alone() {
+    let world = World::new();
+    let mut repo = world.open();
+    for n in 1..=60 {
+        repo.commit(&[world.run(&format!("{n}.yml"), n, &[n])]).unwrap();
+    }
+    let before = packs(&world);
+    for busy in [".git/gc.pid", ".git/objects/pack/multi-pack-index"] {
+        fs::write(world.ours.join(busy), "").unwrap();
+        assert!(!repo.join_packs().unwrap());
+        fs::remove_file(world.ours.join(busy)).unwrap();
+    }
+    assert_eq!(packs(&world), before);
+    git(&world.ours, &["gc", "-q"]);
+    assert!(!repo.join_packs().unwrap());
+    assert_eq!(repo.unpublished().unwrap().len(), 60);
+}

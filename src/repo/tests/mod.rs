@@ -2,6 +2,7 @@
 
 mod checkout;
 mod durable;
+mod half;
 mod hostile;
 mod life;
 mod open;

@@ -28,6 +28,7 @@ fn rewritten() -> (World, Repo, Oid, Oid) {
 fn a_rewritten_remote_waits_for_a_person() {
     let (world, repo, here, there) = rewritten();
     let diverged = Integrated::Diverged { local: Some(here), remote: Some(there) };
+    assert!(!repo.is_diverged().unwrap(), "it was not asked yet");
     assert_eq!(settle(&repo), diverged);
     let text = repo.divergence(Some(here), Some(there)).unwrap().render();
     assert!(
@@ -37,11 +38,13 @@ fn a_rewritten_remote_waits_for_a_person() {
     assert!(text.contains("b, rewritten by Ana"), "{text}");
     assert_eq!(repo.push().unwrap(), PushOutcome::Moved);
     assert_eq!(repo.integrate(&[]).unwrap(), diverged, "it stays so");
+    assert!(repo.is_diverged().unwrap());
 
     let Integrated::Replayed { to, replayed: 1, .. } = repo.accept_remote(&[]).unwrap() else { panic!() };
     assert_eq!(git(&world.ours, &["rev-parse", "main~1"]), there.to_string());
     assert_eq!(git(&world.ours, &["rev-parse", &format!("refs/dispatcher/kept/{here}")]), here.to_string());
     assert_eq!(world.status(), "");
+    assert!(!repo.is_diverged().unwrap());
     assert_eq!(repo.push().unwrap(), PushOutcome::Pushed { oid: to });
     assert_eq!(settle(&repo), Integrated::Unchanged);
     world.remote_is_sound();
@@ -53,6 +56,7 @@ fn a_person_can_keep_the_local_side() {
     settle(&repo);
     repo.keep_local().unwrap();
     assert_eq!(repo.integrate(&[]).unwrap(), Integrated::Unchanged);
+    assert!(repo.is_diverged().unwrap(), "it may still be decided otherwise");
     // The order is for what was fetched: a remote that moved on since is not replaced.
     world.write("theirs", "requests/c.yml", "kind: c\n");
     let later = world.push("ask for c");
@@ -62,6 +66,7 @@ fn a_person_can_keep_the_local_side() {
     assert_eq!(repo.push().unwrap(), PushOutcome::Pushed { oid: here });
     assert_eq!(git(&world.ours, &["rev-parse", &format!("refs/dispatcher/kept/{there}")]), there.to_string());
     assert_eq!(settle(&repo), Integrated::Unchanged);
+    assert!(!repo.is_diverged().unwrap());
 }
 
 #[test]
@@ -75,8 +80,10 @@ fn unrelated_history_and_a_deleted_branch_wait_for_a_person() {
     git(&world.theirs, &["commit", "-q", "-m", "another world"]);
     git(&world.theirs, &["push", "-q", "--force", "origin", "fresh:main"]);
     assert!(matches!(settle(&repo), Integrated::Diverged { remote: Some(_), .. }));
+    assert!(repo.is_diverged().unwrap());
     git(&world.remote, &["update-ref", "-d", "refs/heads/main"]);
     assert!(matches!(settle(&repo), Integrated::Diverged { remote: None, .. }));
+    assert!(repo.is_diverged().unwrap());
     repo.keep_local().unwrap();
     assert!(matches!(repo.push().unwrap(), PushOutcome::Pushed { .. }));
     assert_eq!(settle(&repo), Integrated::Unchanged);

@@ -186,3 +186,23 @@ fn two_dispatchers_on_two_clones_keep_both_results() {
     daemon.stop();
     world.sound();
 }
+
+#[test]
+fn people_who_submit_at_once_all_get_through() {
+    let world = World::new("fetch_interval: 100ms\n");
+    world.git(world.path(), &["clone", "-q", "remote.git", "ben"]);
+    let daemon = Daemon::start(&world);
+    std::thread::scope(|scope| {
+        for clone in [world.ana(), world.path().join("ben")] {
+            let world = &world;
+            scope.spawn(move || {
+                for n in 0..8 {
+                    world.at(&clone, &["submit", "ok", "--set", &format!("on=r{n}")]).expect(0);
+                }
+            });
+        }
+    });
+    eventually("all are recorded", || world.recorded("HEAD").len() == 16);
+    daemon.stop();
+    world.sound();
+}

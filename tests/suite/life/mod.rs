@@ -4,4 +4,5 @@ mod git;
 mod queue;
 mod signals;
 mod table;
+mod take;
 mod verbs;

@@ -124,6 +124,9 @@ fn verbs_without_a_daemon() {
     world.ops_do(&["submit", &good, "--wait"]).expect(69);
     world.ops_do(&["list", "kin=x"]).expect(2);
     world.ops_do(&["frobnicate"]).expect(2);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = world.command(env!("CARGO_BIN_EXE_dispatcher"), &world.ops());
+    assert_eq!(command.arg("handlers").stdout(full).status().unwrap().code(), Some(74));
     assert!(world.ops_do(&["--version"]).expect(0).out.starts_with("dispatcher "));
     world.ops_do(&["--help"]).expect(0);
 }
@@ -138,6 +141,10 @@ fn a_submit_from_any_clone_is_a_commit() {
     world.ops_do(&["--once", "--no-tui"]).expect(0);
     let status = world.outcome(&name);
     assert_eq!(status["status"], "succeeded");
+    assert_eq!(
+        (&status["requested_by"]["name"], &status["requested_by"]["email"]),
+        (&"Ana".into(), &"ana@example.org".into())
+    );
     // The same clone again, which the results have overtaken.
     let said = world.at(&ana, &["submit", "ok", "--set", "on=web"]).expect(0);
     assert!(said.out.contains("committed as"), "{said:?}");

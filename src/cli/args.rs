@@ -235,4 +235,28 @@ mod tests {
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
+
+    #[test]
+    fn no_message_names_a_command_that_is_not_there() {
+        let command = Args::command();
+        let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let mut left = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            for start in ["`dispatcher ", "\"dispatcher "] {
+                for (at, _) in text.match_indices(start) {
+                    let rest = &text[at + start.len()..];
+                    let word: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+                    // Prose goes on with one space, a command with its arguments or with a gap.
+                    let is_command = start.starts_with('`') || rest[word.len()..].starts_with("     ");
+                    let shown = path.display();
+                    assert!(!is_command || word.is_empty() || known.contains(&word.as_str()), "{shown}: `{word}`");
+                }
+            }
+        }
+    }
 }

@@ -199,7 +199,7 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
     let up = round_duration(Duration::from_millis(body["up_ms"].as_u64().unwrap_or(0)));
     let mut out = format!(
         "{}  {}  pid {}  up {up}  version {}\n",
-        context.bold(&format!("dispatcher {}", now.mode)),
+        context.bold(&format!("dispatcher {}", text::line(&now.mode))),
         word("root"),
         body["pid"],
         word("version")
@@ -211,13 +211,13 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
         now.inbox,
         word("user")
     );
-    let remote = if now.git.remote { format!("push {}", now.git.push) } else { "no remote".to_owned() };
+    let remote = if now.git.remote { format!("push {}", text::line(&now.git.push)) } else { "no remote".to_owned() };
     out += &format!("git       {} unrecorded, {} not pushed, {remote}\n", now.git.unrecorded, now.git.unpushed);
     if let Some(paused) = &now.paused {
         out += &format!("paused    {}\n", text::line(paused));
     }
     for (reason, detail) in &now.degraded {
-        out += &format!("degraded  {reason}: {}\n", text::line(detail));
+        out += &format!("degraded  {}: {}\n", text::line(reason), text::line(detail));
     }
     for (name, until) in &now.scheduled {
         out += &format!("scheduled {} not before {until}\n", text::line(name));

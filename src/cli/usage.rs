@@ -39,9 +39,15 @@ fn problem(words: &str) -> Diagnostic {
     let first = paragraphs.next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect::<Vec<_>>().join(" ");
     let mut problem = Diagnostic::new("E0105", quoted(&message));
+    let mut verb: Option<String> = None;
     for paragraph in paragraphs {
         let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
         if let Some(usage) = line.strip_prefix("Usage: ") {
+            verb = usage
+                .split(' ')
+                .nth(1)
+                .filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+                .map(str::to_owned);
             problem = problem.note(format!("it is used as: {usage}"));
         } else if let Some(tips) = line.strip_prefix("tip: ") {
             problem = tips.split(" tip: ").fold(problem, |problem, tip| problem.help(quoted(tip)));
@@ -49,7 +55,10 @@ fn problem(words: &str) -> Diagnostic {
             problem = problem.note(quoted(&line));
         }
     }
-    problem.help("dispatcher --help     lists all commands and options")
+    problem.help(match verb {
+        Some(verb) => format!("dispatcher {verb} --help     lists its options"),
+        None => "dispatcher --help     lists all commands and options".to_owned(),
+    })
 }
 
 /// Values in backquotes, as everywhere else; an apostrophe within a word is none.
@@ -80,7 +89,7 @@ mod tests {
         for (args, message, tip) in [
             (&["frobnicate"][..], "unrecognized subcommand `frobnicate`", "lists all commands"),
             (&["statsu"], "unrecognized subcommand `statsu`", "similar subcommand exists: `status`"),
-            (&["wait"], "the following required arguments were not provided: <RUN>...", "--help"),
+            (&["wait"], "the following required arguments were not provided: <RUN>...", "dispatcher wait --help"),
             (&["list", "--limt", "3"], "unexpected argument `--limt` found", "`--limit`"),
             (&["list", "-n", "x"], "invalid value `x` for `--limit <N>`: invalid digit found in string", "--help"),
             (

@@ -65,7 +65,7 @@ pub fn validate(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
             opened.and_then(|file| checkout::whole(file, checkout::REQUEST))
         };
         let checked = match read {
-            Ok(bytes) => kinds.check(&bytes, &shown),
+            Ok(bytes) => kinds.check(&bytes, if shown == "-" { "stdin" } else { &shown }),
             Err(error) => Err(Failure::no_input(&shown, &error)),
         };
         match checked {

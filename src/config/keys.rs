@@ -1,5 +1,5 @@
 //! The table of all keys: path, type, documentation, how a value is read from its text and shown again. The one source
-//! for the file, the environment, the command line, `dispatcher config` and the list of known keys. `secrets` is not in
+//! for the file, the environment, the command line and the list of known keys. `secrets` is not in
 //! it: its names are the administrator's own, and it is read from the file alone.
 
 use std::net::SocketAddr;

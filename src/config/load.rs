@@ -241,7 +241,10 @@ fn from_env(loaded: &mut Loaded, env: &BTreeMap<String, String>, problems: &mut 
             let variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
             let near = nearest(name, variables.iter().map(String::as_str));
             problem.note("every variable that starts with `DISPATCHER_` is a key of the configuration").help(
-                near.map_or("`dispatcher config` lists all keys".to_owned(), |near| format!("did you mean `{near}`?")),
+                near.map_or_else(
+                    || format!("known: {}", variables.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                ),
             )
         });
     }

@@ -43,7 +43,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn crashing(file: &str) -> Diagnostic {
-    Diagnostic::new("E0110", format!("`{file}` cannot be read: the program that reads it fails on its contents"))
+    Diagnostic::new("E0135", format!("`{file}` cannot be read: the program that reads it fails on its contents"))
         .help("write it more simply; this is a mistake of the dispatcher, and worth a report with that file")
 }
 

@@ -122,7 +122,7 @@ pub fn open_repo(dir: &Path, config: &Config) -> Result<Repo, Refused> {
     let remotes = repo.remote_names();
     if !remotes.is_empty() && !remotes.contains(&config.remote) {
         let list = remotes.iter().map(|name| format!("`{}`", crate::text::line(name))).collect::<Vec<_>>().join(", ");
-        let problem = Diagnostic::new("E0810", format!("this repository has no remote `{}`", config.remote))
+        let problem = Diagnostic::new("E0819", format!("this repository has no remote `{}`", config.remote))
             .note(format!("it has {list}; results would never be pushed"))
             .help("name one of them: `remote:` in the host configuration, or DISPATCHER_REMOTE");
         return Err(Refused::new(78, problem));

@@ -150,8 +150,8 @@ pub const CODES: &[Row] = &[
     ("E0807", "a folder of the dispatcher cannot be used", &["config/places.rs"]),
     ("E0808", "handlers cannot be started where they are staged", &["config/places.rs"]),
     ("E0809", "the configuration requires what this version cannot do", &["config/effect.rs"]),
-    ("E0810", "the repository has no remote of the configured name", &["daemon/open.rs"]),
     ("E0810", "the configuration has keys without effect", &["config/effect.rs"]),
+    ("E0819", "the repository has no remote of the configured name", &["daemon/open.rs"]),
 ];
 
 /// The constant of a code that came from elsewhere, such as over the socket; `None` where this version has no such code.

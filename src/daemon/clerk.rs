@@ -232,7 +232,7 @@ impl Clerk {
         // Without a divergence either side would drop a person's commits.
         if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
             let problem =
-                Diagnostic::new("E0516", "local and remote branch have not diverged: nothing is to be decided");
+                Diagnostic::new("E0520", "local and remote branch have not diverged: nothing is to be decided");
             return Err(problem.help("dispatcher resume     lets new work begin again"));
         }
         match side {

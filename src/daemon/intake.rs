@@ -43,7 +43,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn crashing(file: &str) -> Diagnostic {
-    Diagnostic::new("E0135", format!("`{file}` cannot be read: the program that reads it fails on its contents"))
+    Diagnostic::new("E0151", format!("`{file}` cannot be read: the program that reads it fails on its contents"))
         .help("write it more simply; this is a mistake of the dispatcher, and worth a report with that file")
 }
 
@@ -286,6 +286,6 @@ mod tests {
         let hostile = [1_u8, 2];
         assert_eq!(guarded(|| hostile.iter().position(|&byte| byte == 3).unwrap()), None);
         let problem = crashing("requests/a.yml");
-        assert!(problem.code == "E0110" && problem.message.contains("`requests/a.yml`"), "{problem:?}");
+        assert!(problem.code == "E0151" && problem.message.contains("`requests/a.yml`"), "{problem:?}");
     }
 }

@@ -337,7 +337,7 @@ fn a_folder_that_cannot_be_read_is_not_an_empty_one() {
     let mut failed = 0;
     while failed < 3 {
         match notices.recv_timeout(LONG).unwrap() {
-            Notice::Warn(warning) if warning.code == "E0150" => warned += 1,
+            Notice::Warn(warning) if warning.code == "E0152" => warned += 1,
             // Without leave to read it, the folder cannot be watched either.
             Notice::Warn(warning) => assert_eq!(warning.code, "E0149"),
             Notice::ScanDone { tokens, failed: true } => failed += usize::from(tokens == [token]),

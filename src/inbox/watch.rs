@@ -342,7 +342,7 @@ impl Keeper {
             return Ok(());
         }
         let shown = self.settings.folder.display();
-        let warning = Diagnostic::new("E0150", format!("`{shown}` cannot be read; no request is found"))
+        let warning = Diagnostic::new("E0152", format!("`{shown}` cannot be read; no request is found"))
             .note(error.to_string())
             .help("give the dispatcher's user the right to list it; it is tried again all the time");
         self.say(Notice::Warn(warning))

@@ -173,7 +173,7 @@ fn an_inbox_that_cannot_be_read_is_not_empty() {
     };
     let output = command.args(["--once", "--no-tui"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), told.matches("E0150").count()), (Some(75), 1), "{told}");
+    assert_eq!((output.status.code(), told.matches("E0152").count()), (Some(75), 1), "{told}");
     fs::set_permissions(&inbox, fs::Permissions::from_mode(0o755)).unwrap();
     world.ops_do(&["--once", "--no-tui"]).expect(0);
     assert_eq!(world.outcome("a.yml")["status"], "succeeded");

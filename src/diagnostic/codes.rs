@@ -141,7 +141,7 @@ pub const CODES: &[Row] = &[
     ),
     ("E0705", "the dispatcher is too busy to answer", &["control/server.rs"]),
     ("E0706", "the dispatcher did not understand", &["control/server.rs"]),
-    ("E0707", "the dispatcher stops", &["cli/ask.rs", "control/server.rs", "daemon/answers.rs"]),
+    ("E0707", "the dispatcher stops", &["cli/ask.rs", "control/server.rs"]),
     ("E0708", "the dispatcher did not answer in time", &["cli/ask.rs", "control/server.rs"]),
     ("E0709", "both sides speak different versions", &["cli/ask.rs", "cli/follow.rs", "control/server.rs"]),
     ("E0710", "the dispatcher answered with a code that this version does not know", &["cli/ask.rs"]),

@@ -122,7 +122,12 @@ pub fn resume(context: &Context, accept_remote: bool, keep_local: bool) -> Resul
         (false, false) => None,
     };
     let body = ask_here(context, Command::Resume { side })?;
-    done(context, &body, "new work begins again")
+    let holds = |word: &str| ["checkout", "diverged", "disk", "commit"].contains(&word);
+    let held = body["degraded"].as_object().into_iter().flatten().find(|(word, _)| holds(word));
+    let Some((word, detail)) = held else { return done(context, &body, "new work begins again") };
+    let words = format!("nothing is paused now, but work is held: {word}: {}", detail.as_str().unwrap_or_default());
+    done(context, &body, &text::line(&words))?;
+    Ok(Exit::TRY_LATER)
 }
 
 /// `drain`.
@@ -265,7 +270,9 @@ pub fn locks(context: &Context) -> Result<Exit, Failure> {
         context.print_json(&locks)?;
         return Ok(Exit::DONE);
     }
-    if !now.runs.iter().any(|run| held(&run)) {
+    // A lock that another program holds is seen only by who waits for it.
+    let outside = |run: &&RunView| run.status == crate::status::State::Waiting && run.held_by.is_none();
+    if !now.runs.iter().any(|run| held(&run) || outside(&run)) {
         context.print("no locks are held\n")?;
         return Ok(Exit::DONE);
     }
@@ -277,6 +284,11 @@ pub fn locks(context: &Context) -> Result<Exit, Failure> {
             let waits = round_duration(Duration::from_millis(waiter.for_ms));
             rows.push(vec!["  <-".to_owned(), waiter.id.short(), waiter.kind.to_string(), waits]);
         }
+    }
+    for run in now.runs.iter().filter(outside) {
+        let waits = round_duration(Duration::from_millis(run.for_ms));
+        rows.push(vec![text::line(run.resource.as_str()), "another program".to_owned(), String::new(), String::new()]);
+        rows.push(vec!["  <-".to_owned(), run.id.short(), run.kind.to_string(), waits]);
     }
     context.print(&table(context, &["RESOURCE", "RUN", "KIND", "FOR"], rows))?;
     Ok(Exit::DONE)

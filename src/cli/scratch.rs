@@ -79,6 +79,7 @@ impl Scratch {
             handlers: Vec::new(),
             watch: false,
             places: Some(Places::inside(&self.path().join("daemon"), repo)),
+            reread: None,
         }
     }
 }

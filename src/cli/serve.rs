@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::context::Context;
 use crate::cli::{Exit, Failure};
 use crate::config::{Config, Loaded};
 use crate::console::Terminal;
-use crate::daemon::{self, Options, Refused};
+use crate::daemon::{self, Options, Refused, Reread};
 use crate::engine::ExitCode;
 
 impl From<Refused> for Failure {
@@ -56,6 +57,10 @@ fn options(context: &Context, root: &Path, config: Config) -> Options {
         handlers: handler_folders(),
         watch: true,
         places: None,
+        reread: Some(Reread(Arc::new({
+            let (context, root) = (context.clone(), root.to_owned());
+            move || self::config(&context, &root).map_err(|failure| failure.problems)
+        }))),
     }
 }
 

@@ -50,9 +50,21 @@ pub fn retry(context: &Context, args: &Retry) -> Result<Exit, Failure> {
     })?;
     let bytes = without_id(&bytes);
     let safe: String = status.request.chars().map(|c| if c.is_ascii_graphic() && c != '/' { c } else { '_' }).collect();
-    let name = format!("retry-{}-{}", status.id.short(), safe.trim_start_matches('.'));
+    let name = retry_name(&status.id.short(), safe.trim_start_matches('.'));
     let name = free_name(&root, &name);
     Order { context, root: &root, name: &name, bytes: &bytes, no_push: args.no_push, how: &args.follow }.send()
+}
+
+/// `retry-<short>-NAME`, where a name that is one of a retry already gives up its own beginning, and a long one its end.
+fn retry_name(short: &str, name: &str) -> String {
+    let of_retry = |name: &str| {
+        let (short, rest) = name.strip_prefix("retry-")?.split_once('-')?;
+        (short.len() == 8 && short.bytes().all(|b| b.is_ascii_hexdigit())).then(|| rest.to_owned())
+    };
+    let name = of_retry(name).unwrap_or_else(|| name.to_owned());
+    let (stem, end) = name.rsplit_once('.').unwrap_or((&name, "yml"));
+    let stem: String = stem.chars().take(160).collect();
+    format!("retry-{short}-{stem}.{end}")
 }
 
 /// The same request without its line `id: …`: it asks for a new run.
@@ -387,6 +399,14 @@ mod tests {
         assert!(known.contains(&ids[1]) && !known.contains(&ids[2]), "{known:?}");
         put(ids[2], "mine.yml");
         assert_eq!(newly_taken(&shelf, "mine.yml", &mut known), Some(ids[2]));
+    }
+
+    #[test]
+    fn a_retry_of_a_retry_is_named_like_one() {
+        assert_eq!(retry_name("7c8d9e0f", "deploy.yml"), "retry-7c8d9e0f-deploy.yml");
+        assert_eq!(retry_name("7c8d9e0f", "retry-01234567-deploy.yml"), "retry-7c8d9e0f-deploy.yml");
+        assert_eq!(retry_name("7c8d9e0f", "retry-later.yml"), "retry-7c8d9e0f-retry-later.yml");
+        assert_eq!(retry_name("7c8d9e0f", &format!("{}.yml", "x".repeat(250))).len(), 179);
     }
 
     #[test]

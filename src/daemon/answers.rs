@@ -173,7 +173,8 @@ impl Shell {
                 Some(Input::Resume { by })
             }
             Command::Resume { side: None } => {
-                say(Answer::ok(json!({})));
+                // A pause is not all that can hold work back.
+                say(Answer::ok(json!({ "degraded": engine.snapshot(self.clock.now()).degraded })));
                 Some(Input::Resume { by })
             }
             Command::Drain => {

@@ -25,5 +25,5 @@ mod sink;
 pub use clock::{Clock, wall};
 pub use intake::{Understood, understand};
 pub use library::{Library, LibraryError, Source};
-pub use open::{Options, Refused, find_places, git_settings, host_name, never_made, open_repo};
+pub use open::{Options, Refused, Reread, find_places, git_settings, host_name, never_made, open_repo};
 pub use run::run;

@@ -19,6 +19,16 @@ use crate::request::RunId;
 use crate::runs::Runs;
 use crate::sandbox;
 
+/// Reads the host's configuration again.
+#[derive(Clone)]
+pub struct Reread(pub Arc<dyn Fn() -> Result<Config, Vec<Diagnostic>> + Send + Sync>);
+
+impl std::fmt::Debug for Reread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reread")
+    }
+}
+
 /// How the daemon was started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,6 +50,8 @@ pub struct Options {
     pub watch: bool,
     /// Where local state, socket and locks lie; none: found from configuration and environment.
     pub places: Option<Places>,
+    /// On HUP; none: the configuration stays as it is.
+    pub reread: Option<Reread>,
 }
 
 /// The daemon could not start, or could not go on.

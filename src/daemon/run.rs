@@ -151,13 +151,16 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         min_free: config.min_free,
         next_disk: Duration::ZERO,
         lost: 0,
-        once: options.once,
+        options: options.clone(),
         unread: false,
     };
     let ended = match daemon.work(found, &ears, &threads) {
         Ok(ExitCode::Done) if options.once && daemon.unread => Ok(ExitCode::TryLater),
         ended => ended,
     };
+    if matches!(ended, Ok(ExitCode::TryLater)) {
+        daemon.say_what_is_left();
+    }
     drop(server);
     let how = match (&ended, options.once) {
         (Err(_), _) => "it broke",
@@ -244,7 +247,7 @@ struct Daemon {
     next_disk: Duration,
     /// Lines that could not be written so far.
     lost: u64,
-    once: bool,
+    options: Options,
     /// The newest scan could not read the inbox.
     unread: bool,
 }
@@ -304,7 +307,7 @@ impl Daemon {
                 // Said again with the first scan that works; what works off an inbox once does not wait for that.
                 Notice::ScanDone { tokens, failed: true } => {
                     self.unread = true;
-                    (self.once && !tokens.is_empty()).then_some(Input::Scanned)
+                    (self.options.once && !tokens.is_empty()).then_some(Input::Scanned)
                 }
             },
             recv(ears.signals) -> signal => match signal? {
@@ -312,12 +315,55 @@ impl Daemon {
                 Signal::Fetch => Some(Input::FetchNow),
                 Signal::Reload => {
                     drop(self.shell.records.send(Job::Reload));
+                    self.reread();
                     None
                 }
             },
             recv(ears.calls) -> call => self.shell.answer(call?, &self.engine, &self.facts),
             default(wait) => Some(Input::Tick),
         })
+    }
+
+    /// Why `--once` ends with something left to do.
+    fn say_what_is_left(&self) {
+        let now = self.engine.snapshot(self.shell.clock.now());
+        let paused = now.paused.map(|who| format!("paused {who}; `dispatcher resume` ends it"));
+        let troubles = now.degraded.into_iter().map(|(word, detail)| format!("{word}: {detail}"));
+        for why in paused.into_iter().chain(troubles) {
+            self.shell.scribe.note(&format!("not all is done: {why}"));
+        }
+    }
+
+    /// Reads the configuration again: what can change while the daemon lives changes, the rest is named.
+    fn reread(&mut self) {
+        let Some(reread) = self.options.reread.clone() else { return };
+        let config = match (reread.0)() {
+            Ok(config) => config,
+            Err(problems) => {
+                problems.iter().for_each(|problem| self.shell.scribe.warn(problem));
+                return self.shell.scribe.note("the configuration stays as it was");
+            }
+        };
+        let old = std::mem::replace(&mut self.options.config, config);
+        let new = &self.options.config;
+        // What may change: all else has been handed to threads and other processes at the start.
+        let live = Config {
+            fetch_interval: new.fetch_interval,
+            drain_timeout: new.drain_timeout,
+            push_retries: new.push_retries,
+            min_free: new.min_free,
+            log_limit: new.log_limit,
+            ..old
+        };
+        let note = if live == *new {
+            "the configuration was read again"
+        } else {
+            "the configuration was read again; some of what changed takes effect at the next start"
+        };
+        self.shell.scribe.note(note);
+        (self.min_free, self.shell.log_limit) = (live.min_free, live.log_limit);
+        self.options.config = live;
+        self.engine.configure(engine_settings(&self.options));
     }
 
     fn finished(&mut self, finished: Finished) -> Input {

@@ -303,6 +303,11 @@ impl Engine {
         }
     }
 
+    /// The host's configuration has changed. How many workers there are cannot change while they live.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = Settings { workers: self.settings.workers, once: self.settings.once, ..settings };
+    }
+
     /// True while a fetch is on its way.
     #[must_use]
     pub const fn fetching(&self) -> bool {

@@ -117,7 +117,8 @@ impl World {
     pub fn configure(&self, more: &str) {
         let lock = self.path().join("lock");
         let interval = if more.contains("fetch_interval") { "" } else { "fetch_interval: 1h\n" };
-        let text = format!("{interval}min_free: 0\nlock_dir: {}\n{more}", lock.display());
+        let free = if more.contains("min_free") { "" } else { "min_free: 0\n" };
+        let text = format!("{interval}{free}lock_dir: {}\n{more}", lock.display());
         fs::write(self.path().join("config.yml"), text).unwrap();
     }
 

@@ -99,6 +99,29 @@ fn usr1_fetches_and_hup_reads_again() {
 }
 
 #[test]
+fn hup_reads_the_configuration_again() {
+    let world = World::new("");
+    let daemon = Daemon::start(&world);
+    let disk = |what: &'static str| move |e: &serde_json::Value| e["event"] == what && e["reason"] == "disk";
+    let log = || std::fs::read_to_string(world.ops().join("logs/dispatcher.log")).unwrap();
+    // No disk is as large: new work waits from the next look on.
+    world.configure("min_free: 1000000G\n");
+    let from = world.events().len();
+    daemon.signal(Signal::SIGHUP);
+    world.event(from, "the disk is too small now", disk("dispatcher.degraded"));
+    // A broken one changes nothing and is told; the good one that follows does.
+    world.configure("min_fre: 0\n");
+    daemon.signal(Signal::SIGHUP);
+    eventually("the broken configuration is told", || log().contains("the configuration stays as it was"));
+    world.configure("workers: 9\n");
+    let from = world.events().len();
+    daemon.signal(Signal::SIGHUP);
+    world.event(from, "the disk is large enough again", disk("dispatcher.recovered"));
+    assert!(log().contains("takes effect at the next start"), "{}", log());
+    daemon.stop();
+}
+
+#[test]
 fn a_second_one_is_told_who_the_first_is() {
     let world = World::new("");
     let daemon = Daemon::start(&world);

@@ -8,12 +8,12 @@ use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
 use crate::daemon::library::Library;
 use crate::diagnostic::{Diagnostic, Rejection};
-use crate::engine::{Order, RetryOn, TakeReport, Verdict};
+use crate::engine::{Order, TakeReport, Verdict};
 use crate::event::Event;
 use crate::inbox::{Odd, Stamp};
 use crate::repo::TakenRequest;
 use crate::request::{Kind, Request, RunId};
-use crate::router::{OnCrash, RetryOn as Rule, Routed};
+use crate::router::{OnCrash, Routed};
 use crate::runs::{RunsError, Taken};
 use crate::schema;
 use crate::status::{RequestedBy, State, Status};
@@ -68,12 +68,6 @@ fn read(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejec
 #[must_use]
 pub fn order(page: &Page, understood: &Understood) -> Order {
     let route = &understood.routed.route;
-    let on = route.retry.on.iter().map(|rule| match *rule {
-        Rule::Code(code) => RetryOn::Exit(i32::from(code)),
-        Rule::Failed => RetryOn::State(State::Failed),
-        Rule::TimedOut => RetryOn::State(State::TimedOut),
-        Rule::OutOfMemory => RetryOn::State(State::OutOfMemory),
-    });
     Order {
         id: page.status.id,
         name: page.name.clone(),
@@ -83,9 +77,7 @@ pub fn order(page: &Page, understood: &Understood) -> Order {
         queued_at: page.status.queued_at,
         expires_at: understood.request.expires_at,
         max_queue_age: route.max_queue_age,
-        attempts: route.retry.attempts,
-        backoff: route.retry.backoff,
-        retry_on: on.collect(),
+        retry: route.retry.clone(),
         rerun: route.on_crash == OnCrash::Rerun,
     }
 }

@@ -232,13 +232,13 @@ impl Engine {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if verdict.state != State::Succeeded {
             run.failures += 1;
-            if run.order.retries(verdict.state, verdict.rc) && run.failures < run.order.attempts {
+            if run.order.retry.wants(verdict.state, verdict.rc) && run.failures < run.order.retry.attempts {
                 if let Some(Why::Person { by, reason }) = end {
                     // It ended before it heard of it; whoever cancelled it does not want the next attempt either.
                     return self.conclude(id, cancelled(attempt, &by, reason.as_deref()), out);
                 }
-                let most = run.order.backoff.saturating_mul(BACKOFF_GROWTH);
-                let delay = backoff::ceiling(run.order.backoff, most, run.failures - 1);
+                let most = run.order.retry.backoff.saturating_mul(BACKOFF_GROWTH);
+                let delay = backoff::ceiling(run.order.retry.backoff, most, run.failures - 1);
                 let why = match verdict.state {
                     State::Failed => format!("exit {}", verdict.rc),
                     state => state.word().to_owned(),

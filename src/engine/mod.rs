@@ -26,5 +26,5 @@ pub use core::{Engine, Settings};
 pub use effect::{Effect, ExitCode, How, Verdict};
 pub use input::{CommitReport, Ended, FetchReport, Found, Input, Now, Prior, PushReport, TakeReport, Withdrawal};
 pub use life::{CRASHED, NOT_BEGUN, STOPPED};
-pub use order::{Order, RetryOn};
+pub use order::Order;
 pub use snapshot::{GitView, RunView, Snapshot};

@@ -5,17 +5,8 @@ use std::time::Duration;
 
 use crate::event::RunRef;
 use crate::request::{Kind, Resource, RunId};
-use crate::status::State;
+use crate::router::Retry;
 use crate::time::Time;
-
-/// Which ending of an attempt is worth another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryOn {
-    /// This exit code.
-    Exit(i32),
-    /// Any attempt that would end so.
-    State(State),
-}
 
 /// An accepted run.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +27,8 @@ pub struct Order {
     pub expires_at: Option<Time>,
     /// Not started for the first time after so long in the queue: expired.
     pub max_queue_age: Option<Duration>,
-    /// Attempts that may end badly before the run does; at least 1.
-    pub attempts: u32,
-    /// The first delay between attempts; doubles up to 16 times itself.
-    pub backoff: Duration,
-    /// What is worth another attempt.
-    pub retry_on: Vec<RetryOn>,
+    /// When it is tried again.
+    pub retry: Retry,
     /// False: never started twice on this machine.
     pub rerun: bool,
 }
@@ -57,14 +44,5 @@ impl Order {
             resource: Some(self.resource.clone()),
             log_off: 0,
         }
-    }
-
-    /// True where an attempt that ended so is worth another one.
-    #[must_use]
-    pub fn retries(&self, state: State, rc: i32) -> bool {
-        self.retry_on.iter().any(|on| match *on {
-            RetryOn::Exit(code) => state == State::Failed && rc == code,
-            RetryOn::State(wanted) => wanted == state,
-        })
     }
 }

@@ -144,8 +144,8 @@ impl Faulty {
 
     fn reorder(&self, order: &mut dispatcher::engine::Order) {
         match self.fault {
-            Fault::RetriesTooOften => order.attempts += 1,
-            Fault::NoBackoff => order.backoff = Duration::ZERO,
+            Fault::RetriesTooOften => order.retry.attempts += 1,
+            Fault::NoBackoff => order.retry.backoff = Duration::ZERO,
             // To the engine no two runs share a lock, so that none of them holds it to the end.
             Fault::LockReleasedEarly => {
                 order.resource = format!("{}-{}", order.resource, order.id.short()).parse().unwrap();

@@ -265,7 +265,7 @@ impl Watch {
         hold!(!run.cancelled, "starts {id}, which was cancelled");
         hold!(attempt == run.attempt + 1, "{id}: attempt {attempt} after {}", run.attempt);
         hold!(run.after <= now.mono, "{id}: started before its back-off ended");
-        hold!(run.failures == 0 || run.failures < order.attempts, "{id}: a retry beyond `attempts`");
+        hold!(run.failures == 0 || run.failures < order.retry.attempts, "{id}: a retry beyond `attempts`");
         hold!(run.crashes < 3, "I3: {id} started after three lost attempts");
         let rival = self.runs.iter().find(|(other, seen)| {
             **other != id

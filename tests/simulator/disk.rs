@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
-use dispatcher::engine::{CRASHED, Found, NOT_BEGUN, Order, Prior, RetryOn, STOPPED, Verdict};
+use dispatcher::engine::{CRASHED, Found, NOT_BEGUN, Order, Prior, STOPPED, Verdict};
 use dispatcher::event::RunRef;
 use dispatcher::request::RunId;
+use dispatcher::router::Retry;
 use dispatcher::status::State;
 use dispatcher::time::Time;
 
@@ -22,9 +23,7 @@ pub struct Ask {
     pub not_before: Option<Time>,
     pub expires_at: Option<Time>,
     pub max_queue_age: Option<Duration>,
-    pub attempts: u32,
-    pub backoff: Duration,
-    pub retry_on: Vec<RetryOn>,
+    pub retry: Retry,
     pub rerun: bool,
     /// Overwritten or deleted before it was taken.
     pub gone: bool,
@@ -113,9 +112,7 @@ pub fn order(id: RunId, ask: &Ask, queued_at: Time) -> Order {
         queued_at,
         expires_at: ask.expires_at,
         max_queue_age: ask.max_queue_age,
-        attempts: ask.attempts,
-        backoff: ask.backoff,
-        retry_on: ask.retry_on.clone(),
+        retry: ask.retry.clone(),
         rerun: ask.rerun,
     }
 }

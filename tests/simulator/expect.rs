@@ -78,11 +78,11 @@ pub fn after_end(run: &mut Seen, ended: &Ended, stopped: bool) -> Expect {
         Ended::OutOfMemory => (State::OutOfMemory, 137),
     };
     let failures = run.failures + 1;
-    if !order.retries(state, rc) || failures >= order.attempts {
+    if !order.retry.wants(state, rc) || failures >= order.retry.attempts {
         Expect::Final(state)
     } else if run.cancelled {
         Expect::Final(State::Cancelled)
     } else {
-        again(true, Some(order.backoff * (1 << (failures - 1).min(4))))
+        again(true, Some(order.retry.backoff * (1 << (failures - 1).min(4))))
     }
 }

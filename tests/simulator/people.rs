@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use dispatcher::engine::{Input, RetryOn};
+use dispatcher::engine::Input;
 use dispatcher::request::RunId;
-use dispatcher::status::State;
+use dispatcher::router::{Retry, RetryOn};
 
 use crate::adapter::Core;
 use crate::disk::Ask;
@@ -219,7 +219,7 @@ impl<C: Core> World<C> {
             Some(n) => n * 2 + u64::from(rng.bool()),
             None => rng.u64(..),
         };
-        let all = [RetryOn::Exit(75), RetryOn::State(State::TimedOut), RetryOn::Exit(1), RetryOn::State(State::Failed)];
+        let all = [RetryOn::Code(75), RetryOn::TimedOut, RetryOn::Code(1), RetryOn::Failed];
         let ask = Ask {
             name,
             bytes,
@@ -230,9 +230,11 @@ impl<C: Core> World<C> {
             not_before: one_in(rng, 6).then(|| wall.plus(seconds(rng, 100))),
             expires_at: one_in(rng, 6).then(|| wall.plus(seconds(rng, 60))),
             max_queue_age: one_in(rng, 6).then(|| Duration::from_secs(1) + seconds(rng, 40)),
-            attempts: rng.u32(1..5),
-            backoff: Duration::from_millis(rng.u64(1..4000)),
-            retry_on: all.into_iter().filter(|_| rng.bool()).collect(),
+            retry: Retry {
+                attempts: rng.u32(1..5),
+                backoff: Duration::from_millis(rng.u64(1..4000)),
+                on: all.into_iter().filter(|_| rng.bool()).collect(),
+            },
             rerun: rng.u32(..3) > 0,
             gone: false,
         };

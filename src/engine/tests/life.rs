@@ -72,7 +72,7 @@ fn a_strangers_lock_costs_no_attempt() {
 
 #[test]
 fn retries_wait_twice_as_long_each_time() {
-    let thrice = Order { attempts: 4, ..order('a') };
+    let thrice = tried(4, order('a'));
     check(
         settings(),
         vec![
@@ -133,7 +133,7 @@ fn expiry_comes_at_the_exact_moment() {
         check_from(engine, vec![(499, Input::Tick, ""), (500, Input::Tick, "b=expired 75; commit b")]);
     }
     // What has begun once is not too late any more.
-    let again = Order { attempts: 2, ..until(500) };
+    let again = tried(2, until(500));
     check(
         settings(),
         vec![
@@ -174,7 +174,7 @@ fn only_what_has_not_begun_can_be_withdrawn() {
 
 #[test]
 fn a_cancelled_run_never_begins_again() {
-    let often = || Order { attempts: 9, ..order('a') };
+    let often = || tried(9, order('a'));
     for (how, expect) in [
         (killed(), "a=cancelled 130; commit a"),
         (exit(75), "a=cancelled 130; commit a"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::engine::*;
 use crate::event::Event;
 use crate::request::RunId;
-use crate::status::State;
+use crate::router::{Retry, RetryOn};
 use crate::time::Time;
 
 pub(super) const WALL: i64 = 1_763_900_000_000;
@@ -24,11 +24,14 @@ pub(super) fn order(name: char) -> Order {
         queued_at: Time::from_millis(WALL),
         expires_at: None,
         max_queue_age: None,
-        attempts: 1,
-        backoff: Duration::from_secs(1),
-        retry_on: vec![RetryOn::Exit(75), RetryOn::State(State::TimedOut)],
+        retry: Retry { attempts: 1, backoff: Duration::from_secs(1), on: vec![RetryOn::Code(75), RetryOn::TimedOut] },
         rerun: true,
     }
+}
+
+/// The same, with so many attempts.
+pub(super) fn tried(attempts: u32, order: Order) -> Order {
+    Order { retry: Retry { attempts, ..order.retry }, ..order }
 }
 
 /// An order on the resource that all such orders share.

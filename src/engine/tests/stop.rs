@@ -86,7 +86,7 @@ fn a_pause_holds_what_is_new() {
 #[test]
 fn once_ends_when_all_is_published() {
     let once = || Settings { once: true, ..settings() };
-    let retried = Order { attempts: 2, ..order('a') };
+    let retried = tried(2, order('a'));
     check_remote(
         once(),
         vec![

@@ -62,14 +62,6 @@ pub enum Side {
     KeepLocal,
 }
 
-impl Command {
-    /// True where asking changes nothing.
-    #[must_use]
-    pub const fn reads_only(&self) -> bool {
-        matches!(self, Self::Status | Self::Wait { .. })
-    }
-}
-
 /// Who asked, from the socket's peer credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

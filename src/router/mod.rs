@@ -1,4 +1,4 @@
-//! The table kind -> handler, resource, limits; the last good one is kept.
+//! The table kind -> handler, resource, limits. (That the last good one stays is the daemon's business.)
 //!
 //! | code | what | rc |
 //! |---|---|---|
@@ -23,13 +23,11 @@
 
 mod fields;
 mod index;
-mod last_good;
 mod route;
 mod scan;
 mod table;
 mod template;
 
-pub use last_good::{Change, LastGood};
 pub use route::{
     Container, ContainerEngine, Folder, HandlerSource, Network, OnCrash, Retry, RetryOn, Route, SecretsAs,
 };

@@ -127,14 +127,6 @@ impl Table {
     pub fn schemas(&self) -> &Schemas {
         &self.schemas
     }
-
-    /// True where both say the same about every kind.
-    pub(super) fn same(&self, other: &Self) -> bool {
-        let sources = |table: &Self| -> Vec<_> {
-            table.schemas.kinds().map(|kind| (kind.clone(), table.schemas.source(kind).cloned())).collect()
-        };
-        self.entries == other.entries && sources(self) == sources(other)
-    }
 }
 
 impl Catalog for Table {

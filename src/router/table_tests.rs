@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::router::{Change, Folder, LastGood};
+use crate::router::Folder;
 
 /// A listing out of names; `!` marks what is not executable.
 fn files(names: &str) -> Vec<HandlerFile> {
@@ -164,30 +164,4 @@ fn the_schema_is_told_what_a_kind_allows() {
     assert_eq!(facts("other"), None);
     assert!(table.schemas().has(&"deploy".parse().unwrap()));
     assert_eq!(table.get(&"backup".parse().unwrap()).unwrap().file.folder, Folder::Builtin);
-}
-
-#[test]
-fn the_last_good_table_stays() {
-    let mut held = LastGood::default();
-    let good = || load("deploy: d.sh", "d.sh", &[]);
-    let better = || load("deploy: e.sh", "e.sh", &[]);
-    let broken = || load("deploy: /d.sh", "d.sh", &[]);
-    let worse = || load("deplay: {}", "d.sh", &[]);
-    let file = |held: &LastGood| held.table().map(|table| shown(table).join(","));
-    assert_eq!((held.offer(broken()), file(&held)), (Change::Broken, None));
-    for (offer, change, expect, problems) in [
-        (good(), Change::Loaded, "deploy handlers/d.sh", 0),
-        (good(), Change::Unchanged, "deploy handlers/d.sh", 0),
-        (broken(), Change::Broken, "deploy handlers/d.sh", 1),
-        (broken(), Change::Unchanged, "deploy handlers/d.sh", 1),
-        (worse(), Change::Broken, "deploy handlers/d.sh", 1),
-        (good(), Change::Loaded, "deploy handlers/d.sh", 0),
-        (better(), Change::Loaded, "deploy handlers/e.sh", 0),
-    ] {
-        assert_eq!(held.offer(offer), change);
-        assert_eq!((file(&held).as_deref(), held.problems().len()), (Some(expect), problems));
-    }
-    let table = |kinds| Table::load(None, &files("deploy"), &[], schemas(kinds));
-    assert_eq!(held.offer(table("deploy")), Change::Loaded);
-    assert_eq!(held.offer(table("deploy backup")), Change::Loaded, "another schema");
 }

@@ -119,7 +119,9 @@ fn nothing_is_decided_without_a_divergence() {
     world.ops_do(&["fetch"]);
     assert_eq!(tips(), before);
     assert!(ops.join("notes.txt").exists());
-    world.ops_do(&["resume"]).expect(0);
+    // No pause is left, and still work is held: that is said, not that it begins again.
+    let said = world.ops_do(&["resume"]).expect(75);
+    assert!(said.out.contains("work is held: checkout"), "{}", said.out);
     daemon.stop();
 }
 

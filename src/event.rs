@@ -187,46 +187,38 @@ pub enum Event {
     Diverged { local: String, remote: String, message: String },
 }
 
+/// One list of the events that are about a run, for both ways to borrow it.
+macro_rules! run_of {
+    ($event:ident) => {
+        match $event {
+            Self::Accepted { run, .. }
+            | Self::Rejected { run, .. }
+            | Self::Duplicate { run, .. }
+            | Self::Expired { run, .. }
+            | Self::LockWaiting { run, .. }
+            | Self::LockAcquired { run, .. }
+            | Self::LockReleased { run, .. }
+            | Self::RunStarted { run, .. }
+            | Self::Progress { run, .. }
+            | Self::Output { run, .. }
+            | Self::Retrying { run, .. }
+            | Self::Cancelling { run, .. }
+            | Self::Finished { run, .. } => Some(run),
+            _ => None,
+        }
+    };
+}
+
 impl Event {
     /// The run that this is about.
     #[must_use]
     pub const fn run(&self) -> Option<&RunRef> {
-        match self {
-            Self::Accepted { run, .. }
-            | Self::Rejected { run, .. }
-            | Self::Duplicate { run, .. }
-            | Self::Expired { run, .. }
-            | Self::LockWaiting { run, .. }
-            | Self::LockAcquired { run, .. }
-            | Self::LockReleased { run, .. }
-            | Self::RunStarted { run, .. }
-            | Self::Progress { run, .. }
-            | Self::Output { run, .. }
-            | Self::Retrying { run, .. }
-            | Self::Cancelling { run, .. }
-            | Self::Finished { run, .. } => Some(run),
-            _ => None,
-        }
+        run_of!(self)
     }
 
     /// The same, to be completed.
     pub const fn run_mut(&mut self) -> Option<&mut RunRef> {
-        match self {
-            Self::Accepted { run, .. }
-            | Self::Rejected { run, .. }
-            | Self::Duplicate { run, .. }
-            | Self::Expired { run, .. }
-            | Self::LockWaiting { run, .. }
-            | Self::LockAcquired { run, .. }
-            | Self::LockReleased { run, .. }
-            | Self::RunStarted { run, .. }
-            | Self::Progress { run, .. }
-            | Self::Output { run, .. }
-            | Self::Retrying { run, .. }
-            | Self::Cancelling { run, .. }
-            | Self::Finished { run, .. } => Some(run),
-            _ => None,
-        }
+        run_of!(self)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The command line as people and programs meet it: with the program itself, in repositories that others pushed to.
-#![expect(clippy::unwrap_used, reason = "a test that cannot do its steps has failed")]
-#![allow(clippy::panic, reason = "so has one that panics")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot do its steps has failed")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -206,3 +206,40 @@ fn people_who_submit_at_once_all_get_through() {
     daemon.stop();
     world.sound();
 }
+
+#[test]
+fn another_branch_holds_intake_although_the_remote_has_no_news() {
+    let world = World::new("");
+    let ops = world.ops();
+    let head = world.git(&world.remote(), &["rev-parse", "main"]);
+    for (leave, back) in [(&["checkout", "-q", "-b", "wip"][..], "main"), (&["checkout", "-q", "--detach"], "main")] {
+        world.git(&ops, leave);
+        world.drop_in("b.yml", &ask("ok", "on: web"));
+        let said = world.ops_do(&["--once", "--no-tui"]).expect(75);
+        assert!(said.out.contains("not all is done: checkout"), "{}", said.out);
+        assert!(ops.join("requests/b.yml").exists(), "it waits in the inbox");
+        assert_eq!(world.git(&world.remote(), &["rev-parse", "main"]), head, "nothing was recorded");
+        world.git(&ops, &["checkout", "-q", back]);
+    }
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert_eq!(world.outcome("b.yml")["status"], "succeeded");
+}
+
+#[test]
+fn a_remote_of_another_name_is_refused() {
+    let world = World::new("remote: nope\n");
+    let said = world.ops_do(&["--once", "--no-tui"]).expect(78);
+    assert!(said.err.contains("E0819") && said.err.contains("`origin`"), "{}", said.err);
+}
+
+#[test]
+fn the_git_folder_is_closed_to_handlers_of_another_user() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new("");
+    let git = world.ops().join(".git");
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    let mode = fs::metadata(&git).unwrap().permissions().mode() & 0o777;
+    // Only where handlers run as somebody else does closing it hold them off.
+    assert_eq!(mode, if nix::unistd::geteuid().is_root() { 0o750 } else { 0o755 });
+}

@@ -3,14 +3,16 @@
 //!
 //! ```text
 //! requests/NAME            processed/<id>/
-//!     │ 1 prepare             status.json (queued, durable)
+//!     │ 1 prepare             status.json (queued)
 //!     └ 2 capture ──────────▶ .taken/NAME            the file itself, by rename
-//!       3 keep                request.yml            a copy that no writer of the old file can reach; durable
-//!       4                     .taken/ is removed
+//!       3 keep                request.yml            a copy that no writer of the old file can reach
+//!       4 begin_once, release                        .taken/ is removed: the run is durable without it
 //! ```
 //!
 //! A crash before 2 leaves the request in the inbox and [`Runs::unfinished`] sweeps the folder; after it, the run is
-//! found and its take is finished. What cannot be kept as a request goes from `.taken/` to `aside/<id>/NAME`.
+//! found and its take is finished. A power cut may tear what was not synced, status and copy; the file that was renamed
+//! keeps its name and bytes, and says that a run of `on_crash: fail` was never started. What cannot be kept as a request
+//! goes from `.taken/` to `aside/<id>/NAME`.
 
 mod disk;
 mod restart;
@@ -142,12 +144,19 @@ impl Runs {
     }
 
     /// Takes `requests/name` as the run `status.id`, whose folder must be new, where it still looks as `expected` (any
-    /// look will do where that is absent). After an error the request is in the inbox again; only where the disk does not
-    /// even give it back, [`Self::unfinished`] finds it.
+    /// look will do where that is absent). `durable`: the copy survives a power cut once this returns; git holds the bytes
+    /// otherwise. After an error the request is in the inbox again; only where the disk does not even give it back,
+    /// [`Self::unfinished`] finds it.
     ///
     /// # Errors
     /// `Gone`, `Changed`, `Exists`, `BadName` or `Io`.
-    pub fn take(&self, name: &OsStr, status: &Status, expected: Option<&Stamp>) -> Result<Taken, RunsError> {
+    pub fn take(
+        &self,
+        name: &OsStr,
+        status: &Status,
+        expected: Option<&Stamp>,
+        durable: bool,
+    ) -> Result<Taken, RunsError> {
         let shown = component(name)?;
         let path = self.requests().join(name);
         let look = || path.symlink_metadata().map(|meta| Stamp::of(&meta));
@@ -162,19 +171,21 @@ impl Runs {
             self.sweep(status.id)?;
             return Err(error);
         }
-        let kept = self.keep(status.id, expected);
+        let kept = self.keep(status.id, expected, durable);
         if matches!(kept, Err(RunsError::Io { .. })) {
             self.undo(status.id);
         }
         kept
     }
 
-    /// Step 1: the folder and its status. Durable, because it alone says which file of the inbox the run was.
+    /// Step 1: the folder and its status.
     fn prepare(&self, status: &Status) -> Result<(), RunsError> {
         let folder = self.folder(status.id);
-        let processed = self.root.join("processed");
-        fs::create_dir_all(&processed).map_err(RunsError::io("make", processed))?;
-        match fs::create_dir(&folder) {
+        let made = match fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(&folder),
+            made => made,
+        };
+        match made {
             // What a take that did not happen could not even remove is no run.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && self.is_hollow(status.id) => {
                 disk::remove_temporaries(&folder);
@@ -182,7 +193,7 @@ impl Runs {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(RunsError::Exists(status.id)),
             made => made.map_err(RunsError::io("make", &folder))?,
         }
-        let written = disk::replace(&folder, STATUS, &status.to_bytes(), true);
+        let written = disk::replace(&folder, STATUS, &status.to_bytes(), false);
         if written.is_err() {
             // What stays is hollow.
             let _ = self.sweep(status.id);
@@ -221,7 +232,10 @@ impl Runs {
     /// Step 2: the file itself, with the name that it had, into the folder `into` of the run.
     fn capture(&self, name: &OsStr, id: RunId, into: &str) -> Result<(), RunsError> {
         let place = self.folder(id).join(into);
-        fs::create_dir_all(&place).map_err(RunsError::io("make", &place))?;
+        match fs::create_dir(&place) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made.map_err(RunsError::io("make", &place))?,
+        }
         match disk::rename_in(&self.requests(), name, &place) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let _ = fs::remove_dir(&place);
@@ -231,8 +245,8 @@ impl Runs {
         }
     }
 
-    /// Steps 3 and 4: the copy, then the end of the original.
-    fn keep(&self, id: RunId, expected: Option<&Stamp>) -> Result<Taken, RunsError> {
+    /// Step 3: the copy.
+    fn keep(&self, id: RunId, expected: Option<&Stamp>, durable: bool) -> Result<Taken, RunsError> {
         let folder = self.folder(id);
         let place = folder.join(TAKEN);
         let Some(name) = disk::only_entry(&place).map_err(RunsError::io("read", &place))? else {
@@ -251,10 +265,8 @@ impl Runs {
                 Ok(Taken::Aside { odd, path })
             }
             disk::Read::Whole(bytes, _) => {
-                disk::replace(&folder, REQUEST, &bytes, true).map_err(RunsError::io("write", folder.join(REQUEST)))?;
-                // From here on the copy counts, whatever becomes of the original.
-                let _ = fs::remove_file(&taken);
-                let _ = fs::remove_dir(&place);
+                let written = disk::replace(&folder, REQUEST, &bytes, durable);
+                written.map_err(RunsError::io("write", folder.join(REQUEST)))?;
                 Ok(Taken::Request(bytes))
             }
         }
@@ -288,23 +300,53 @@ impl Runs {
         Err(RunsError::io("set aside", taken.join(name))(refused.unwrap_or_else(|| ErrorKind::Other.into())))
     }
 
-    /// Writes the run's `status.json` atomically. `durable`: it survives a power cut once this returns.
+    /// Writes the run's `status.json` atomically.
     ///
     /// # Errors
-    /// `Io`. After a failed durable write nothing is known; it is not to be repeated as if nothing had happened.
-    pub fn write_status(&self, status: &Status, durable: bool) -> Result<(), RunsError> {
+    /// `Io`.
+    pub fn write_status(&self, status: &Status) -> Result<(), RunsError> {
+        self.replace_status(status, false)
+    }
+
+    fn replace_status(&self, status: &Status, durable: bool) -> Result<(), RunsError> {
         let folder = self.folder(status.id);
-        // A person's `git clean` may have removed it.
-        fs::create_dir_all(&folder).map_err(RunsError::io("make", &folder))?;
-        let write = || -> io::Result<()> {
-            disk::replace(&folder, STATUS, &status.to_bytes(), durable)?;
-            if durable {
-                disk::sync_folder(&folder)?;
-                disk::sync_folder(&self.root.join("processed"))?;
-            }
-            Ok(())
+        let write = || disk::replace(&folder, STATUS, &status.to_bytes(), durable);
+        let written = match write() {
+            // A person's `git clean` has removed the folder.
+            Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(&folder).and_then(|()| write()),
+            written => written,
         };
-        write().map_err(RunsError::io("write", folder.join(STATUS)))
+        written.map_err(RunsError::io("write", folder.join(STATUS)))
+    }
+
+    /// Writes the run's `status.json` so that request and status survive a power cut once this returns, and the run is
+    /// not found as one that was never started any more (step 4).
+    ///
+    /// # Errors
+    /// `Io`. Nothing is known then; it is not to be repeated as if nothing had happened.
+    pub fn begin_once(&self, status: &Status) -> Result<(), RunsError> {
+        let folder = self.folder(status.id);
+        self.replace_status(status, true)?;
+        match disk::sync_file(&folder.join(REQUEST)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(RunsError::io("sync", folder.join(REQUEST))(error));
+            }
+            _ => {}
+        }
+        self.release(status.id);
+        let sync = |folder: &Path| disk::sync_folder(folder).map_err(RunsError::io("sync", folder));
+        sync(&folder)?;
+        sync(&self.root.join("processed"))
+    }
+
+    /// Removes the file that was taken: the run is recorded, or durable without it (step 4).
+    pub fn release(&self, id: RunId) {
+        let place = self.folder(id).join(TAKEN);
+        if let Ok(Some(name)) = disk::only_entry(&place) {
+            // What stays lies in a folder that git ignores; the next start removes it.
+            let _ = fs::remove_file(place.join(name));
+        }
+        let _ = fs::remove_dir(place);
     }
 
     /// The run's status; `None` where there is none, or it cannot be understood.
@@ -336,6 +378,15 @@ impl Runs {
             return Ok(());
         }
         fs::create_dir_all(&folder).map_err(RunsError::io("make", &folder))?;
+        self.replace_request(id, bytes)
+    }
+
+    /// Writes the run's `request.yml` anew, durably.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn replace_request(&self, id: RunId, bytes: &[u8]) -> Result<(), RunsError> {
+        let folder = self.folder(id);
         disk::replace(&folder, REQUEST, bytes, true).map_err(RunsError::io("write", folder.join(REQUEST)))
     }
 

@@ -221,6 +221,7 @@ impl Clerk {
         match self.repo.record(records) {
             Ok(recorded) => {
                 self.index_lags |= !recorded.indexed;
+                ids.iter().for_each(|id| self.runs.release(*id));
                 recorded.problems.iter().for_each(|problem| self.scribe.warn(problem));
                 CommitReport::Done { ids, commit: recorded.commit.to_string() }
             }

@@ -152,7 +152,7 @@ impl Clerk {
         } else {
             status.kind = kind_of(bytes, &file);
         }
-        match self.runs.take(name, &status, Some(stamp)) {
+        match self.runs.take(name, &status, Some(stamp), !tracked) {
             Ok(Taken::Request(now)) if now == bytes => {}
             Ok(_) => fate = Err(changed(&file)),
             Err(RunsError::Gone(_)) => return Ok(TakeReport::Nothing),
@@ -203,7 +203,7 @@ impl Clerk {
             Status::taken(self.fresh_id(), text::bytes(name.as_bytes()), self.clock.wall(), self.host.clone(), by);
         let mut problem = odd.problem(name);
         let mut page = Page::new(name.to_owned(), status);
-        match self.runs.take(name, &page.status, None) {
+        match self.runs.take(name, &page.status, None, true) {
             Ok(Taken::Aside { path, .. }) => {
                 page.taken = self.repo.set_aside(path_of(name), &path).ok().flatten();
                 problem = problem.note(format!("set aside as {}", path.display()));

@@ -1,7 +1,7 @@
 //! What an earlier life left behind: runs that are taken and not recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Clerk {
         let id = status.id;
         let mut page = Page::new(self.real_name(&status.request), status);
         let bytes = match &content {
-            Content::Request => self.runs.request_bytes(id).ok().flatten(),
+            Content::Request => self.runs.request_bytes(id).ok().flatten().map(|copy| self.whole(id, &page.name, copy)),
             Content::Aside { path, .. } => {
                 page.taken = self.repo.set_aside(path_of(&page.name), path).ok().flatten();
                 None
@@ -66,6 +66,19 @@ impl Clerk {
         page.bytes = bytes.filter(|_| page.request.is_some()).map(Arc::new);
         self.book.insert(page);
         Ok(Found { run, prior })
+    }
+
+    /// The copy of a request that git holds is not synced: where a power cut has torn it, git has the whole.
+    fn whole(&self, id: RunId, name: &OsStr, copy: Vec<u8>) -> Vec<u8> {
+        let held = self.repo.file(path_of(name)).ok().flatten();
+        match held.filter(|held| held.len() > copy.len() && held.starts_with(&copy)) {
+            // What cannot be written now is written again before it is used.
+            Some(held) => {
+                let _ = self.runs.replace_request(id, &held);
+                held
+            }
+            None => copy,
+        }
     }
 
     /// The status knows a name as people read it; git knows it as it is.

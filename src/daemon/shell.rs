@@ -207,7 +207,7 @@ impl Shell {
                 // Between attempts no file is kept open: there may be thousands of queued runs.
                 page.log = None;
             }
-            self.runs.write_status(&page.status, false)
+            self.runs.write_status(&page.status)
         });
         if let Some(Err(error)) = written {
             self.scribe.warn(&Diagnostic::new("E0704", error.to_string()));
@@ -243,7 +243,7 @@ impl Shell {
             page.finished = Some(self.scribe.emit_final(event));
             page.log = None;
             // The commit takes the status from here, not from the disk: a full disk does not lose it.
-            let written = self.runs.write_status(&page.status, false).map_err(|error| error.to_string());
+            let written = self.runs.write_status(&page.status).map_err(|error| error.to_string());
             opened.and(written)
         });
         if let Some(Err(error)) = done {

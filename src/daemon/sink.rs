@@ -97,7 +97,8 @@ impl Sink for Recorder {
             open_log(page, &self.root, self.log_limit)?;
             self.write_header(page);
             let once = page.routed.as_ref().is_some_and(|routed| routed.route.on_crash == OnCrash::Fail);
-            self.runs.write_status(&page.status, once).map_err(|error| error.to_string())
+            let begun = if once { self.runs.begin_once(&page.status) } else { self.runs.write_status(&page.status) };
+            begun.map_err(|error| error.to_string())
         };
         self.book.with(id, write).unwrap_or_else(|| Err("the run is not known any more".to_owned()))
     }

@@ -85,8 +85,8 @@ impl Repo {
     ///
     /// # Errors
     /// The commit or an object of it cannot be read.
-    pub fn file_at(&self, commit: Oid, path: &str) -> Result<Option<Vec<u8>>, RepoError> {
-        let leaf = tree::find(&self.odb()?, tree::of_commit(&self.git, commit)?, path.as_bytes())?;
+    pub fn file_at(&self, commit: Oid, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, RepoError> {
+        let leaf = tree::find(&self.odb()?, tree::of_commit(&self.git, commit)?, path.as_ref())?;
         let regular = leaf.filter(|l| !matches!(l.mode, tree::FOLDER | tree::SUBMODULE | tree::SYMLINK));
         regular.map(|l| self.blob(l.oid)).transpose()
     }
@@ -95,7 +95,7 @@ impl Repo {
     ///
     /// # Errors
     /// As [`Self::file_at`].
-    pub fn file(&self, path: &str) -> Result<Option<Vec<u8>>, RepoError> {
+    pub fn file(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, RepoError> {
         self.tip()?.map_or(Ok(None), |tip| self.file_at(tip, path))
     }
 

@@ -99,6 +99,11 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8], sync: bool) -> io
     fs::rename(&new, folder.join(name))
 }
 
+/// Makes the bytes of a file of ours durable.
+pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?.sync_data()
+}
+
 /// Makes the names in `folder` durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     open_folder(folder)?.sync_all()

@@ -14,6 +14,9 @@ use crate::status::{RequestedBy, State, Status};
 use crate::text;
 use crate::time::Time;
 
+/// Every system's pages are multiples of it.
+const PAGE: usize = 4096;
+
 /// What a run was asked with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -35,7 +38,8 @@ pub enum Content {
 pub struct Leftover {
     /// As its file says it; `queued` with what can be known where that file is torn.
     pub status: Status,
-    /// The file was missing or torn: the request's name may be unknown (`?`), and it may have been started.
+    /// The file was missing or torn, and so is what a run keeps until it is started or recorded: the request's name is
+    /// unknown (`?`), and it may have been started.
     pub torn: bool,
     /// What it was asked with.
     pub content: Content,
@@ -49,7 +53,13 @@ impl Runs {
     /// `Io`: nothing is known then, and no work may be taken.
     pub fn unfinished(&self, recorded: &dyn Fn(RunId) -> bool) -> Result<Vec<Leftover>, RunsError> {
         let mut ids = self.ids()?;
-        ids.retain(|id| !recorded(*id));
+        ids.retain(|id| {
+            let is_recorded = recorded(*id);
+            if is_recorded {
+                self.release(*id);
+            }
+            !is_recorded
+        });
         ids.sort_unstable();
         let mut left = Vec::new();
         for id in ids {
@@ -86,7 +96,7 @@ impl Runs {
         disk::remove_temporaries(&folder);
         self.settle_back(id)?;
         let found = self.read_status(id)?;
-        let torn = found.is_none();
+        let torn = found.is_none() && name.is_none();
         let status = found.unwrap_or_else(|| self.guess(id, name.as_deref(), &content));
         let never_taken = content == Content::Missing && status.status == State::Queued && status.attempt == 0;
         if never_taken {
@@ -100,16 +110,12 @@ impl Runs {
     fn finish_take(&self, id: RunId) -> Result<Content, RunsError> {
         let folder = self.folder(id);
         let taken = folder.join(TAKEN);
-        if self.request_bytes(id)?.is_some() {
-            // The copy counts: the taken file may have been written to since.
-            if let Some(name) = disk::only_entry(&taken).map_err(RunsError::io("read", &taken))? {
-                fs::remove_file(taken.join(&name)).map_err(RunsError::io("remove", taken.join(name)))?;
-            }
-            let _ = fs::remove_dir(&taken);
+        let original = disk::only_entry(&taken).map_err(RunsError::io("read", &taken))?;
+        if self.is_copied(id, original.as_deref())? {
             return Ok(Content::Request);
         }
-        if disk::only_entry(&taken).map_err(RunsError::io("read", &taken))?.is_some() {
-            match self.keep(id, None) {
+        if original.is_some() {
+            match self.keep(id, None, true) {
                 Ok(Taken::Request(_)) => return Ok(Content::Request),
                 Ok(Taken::Aside { odd, path }) => return Ok(Content::Aside { odd, path }),
                 // It is in the inbox again.
@@ -126,6 +132,17 @@ impl Runs {
             }
         }
         Ok(Content::Missing)
+    }
+
+    /// True where the copy is whole. It counts even where the file that was taken has been written to since; a power cut
+    /// tears what was not synced at a whole page, often at the first.
+    fn is_copied(&self, id: RunId, original: Option<&OsStr>) -> Result<bool, RunsError> {
+        let Some(copy) = self.request_bytes(id)? else { return Ok(false) };
+        let Some(name) = original else { return Ok(true) };
+        let taken = self.folder(id).join(TAKEN).join(name);
+        let meta = taken.symlink_metadata().map_err(RunsError::io("look at", taken))?;
+        let torn = copy.len().is_multiple_of(PAGE) && (copy.len() as u64) < meta.len();
+        Ok(!torn || disk::judge(&meta).is_some())
     }
 
     /// What can be known of a run without its status.

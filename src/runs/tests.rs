@@ -48,6 +48,10 @@ impl World {
         entries.map_or_else(|_| BTreeSet::new(), |e| e.map(|e| e.unwrap().file_name().into_string().unwrap()).collect())
     }
 
+    fn check_files(&self) {
+        assert_eq!(self.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
+    }
+
     fn restart(&self) -> Vec<Leftover> {
         let left = self.runs.unfinished(&|_| false).unwrap();
         assert_eq!(self.runs.unfinished(&|_| false).unwrap(), left, "a second restart finds the same");
@@ -62,7 +66,8 @@ impl World {
             assert_eq!(left[0].content, Content::Request);
             assert_eq!(left[0].status.status, State::Queued);
             assert_eq!(self.runs.request_bytes(id(1)).unwrap().unwrap(), text.as_bytes());
-            assert_eq!(self.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
+            self.runs.release(id(1));
+            self.check_files();
         } else {
             assert_eq!(fs::read_to_string(self.path()).unwrap(), text);
             assert!(!self.runs.folder(id(1)).exists());
@@ -75,12 +80,12 @@ fn a_request_is_taken_once() {
     let world = world();
     world.drop_request("kind: x\n");
     let peeked = world.runs.peek(OsStr::new(NAME)).unwrap();
-    let taken = world.runs.take(OsStr::new(NAME), &status(1), Some(&peeked.stamp)).unwrap();
+    let taken = world.runs.take(OsStr::new(NAME), &status(1), Some(&peeked.stamp), true).unwrap();
     assert_eq!(taken, Taken::Request(peeked.bytes));
     assert_eq!(world.runs.read_status(id(1)).unwrap(), Some(status(1)));
-    assert!(matches!(world.runs.take(OsStr::new(NAME), &status(2), None), Err(RunsError::Gone(_))));
+    assert!(matches!(world.runs.take(OsStr::new(NAME), &status(2), None, true), Err(RunsError::Gone(_))));
     world.drop_request("kind: y\n");
-    assert!(matches!(world.runs.take(OsStr::new(NAME), &status(1), None), Err(RunsError::Exists(_))));
+    assert!(matches!(world.runs.take(OsStr::new(NAME), &status(1), None, true), Err(RunsError::Exists(_))));
     assert!(world.path().exists() && !world.runs.folder(id(2)).exists());
     assert!(world.runs.unfinished(&|_| true).unwrap().is_empty());
     fs::remove_file(world.path()).unwrap();
@@ -118,20 +123,49 @@ fn a_crash_at_any_step_loses_and_doubles_nothing() {
 #[test]
 fn a_torn_status_is_a_queued_run() {
     for torn in [&b""[..], b"{\"version\": 1,", b"\0\0\0\0", b"{}"] {
+        for begun in [false, true] {
+            let world = world();
+            world.drop_request("kind: x\n");
+            world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
+            if begun {
+                world.runs.begin_once(&status(1)).unwrap();
+            }
+            fs::write(world.runs.folder(id(1)).join(STATUS), torn).unwrap();
+            let left = world.restart();
+            assert_eq!((left[0].torn, &left[0].content), (begun, &Content::Request));
+            let now = &left[0].status;
+            assert_eq!((now.id, now.status, &*now.host), (id(1), State::Queued, "ops-1"));
+            assert_eq!(now.request, if begun { "?" } else { NAME }, "the taken file still has its name");
+        }
+    }
+}
+
+#[test]
+fn a_torn_copy_is_made_again() {
+    let long = format!("kind: x\n# {}\n", "n".repeat(9_000));
+    for left in [0, 4_096, 8_192] {
+        let world = world();
+        world.drop_request(&long);
+        world.runs.take(OsStr::new(NAME), &status(1), None, false).unwrap();
+        File::options().write(true).open(world.runs.folder(id(1)).join(REQUEST)).unwrap().set_len(left).unwrap();
+        world.check_once(&long, true);
+    }
+}
+
+#[test]
+fn the_taken_file_is_kept_until_the_run_is_durable_without_it() {
+    for end in ["recorded", "begun", "found recorded"] {
         let world = world();
         world.drop_request("kind: x\n");
-        world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
-        fs::write(world.runs.folder(id(1)).join(STATUS), torn).unwrap();
-        let left = world.restart();
-        assert!(left[0].torn && left[0].content == Content::Request);
-        assert_eq!((left[0].status.id, left[0].status.status, &*left[0].status.host), (id(1), State::Queued, "ops-1"));
+        world.runs.take(OsStr::new(NAME), &status(1), None, false).unwrap();
+        assert!(world.runs.folder(id(1)).join(TAKEN).join(NAME).exists());
+        match end {
+            "recorded" => world.runs.release(id(1)),
+            "begun" => world.runs.begin_once(&status(1)).unwrap(),
+            _ => assert!(world.runs.unfinished(&|_| true).unwrap().is_empty()),
+        }
+        world.check_files();
     }
-    let world = world();
-    world.drop_request("kind: x\n");
-    world.runs.prepare(&status(1)).unwrap();
-    world.runs.capture(OsStr::new(NAME), id(1), TAKEN).unwrap();
-    fs::write(world.runs.folder(id(1)).join(STATUS), "").unwrap();
-    assert_eq!(world.runs.unfinished(&|_| false).unwrap()[0].status.request, NAME, "the taken file still has its name");
 }
 
 #[test]
@@ -140,10 +174,15 @@ fn states_are_found_as_they_were() {
         for has_request in [true, false] {
             let world = world();
             world.drop_request("kind: x\n");
-            world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+            world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
             let now = Status { status: state, attempt: 1, ..status(1) };
-            world.runs.write_status(&now, state == State::Running).unwrap();
+            if state == State::Running {
+                world.runs.begin_once(&now).unwrap();
+            } else {
+                world.runs.write_status(&now).unwrap();
+            }
             if !has_request {
+                world.runs.release(id(1));
                 fs::remove_file(world.runs.folder(id(1)).join(REQUEST)).unwrap();
             }
             let content = if has_request { Content::Request } else { Content::Missing };
@@ -156,7 +195,7 @@ fn states_are_found_as_they_were() {
 fn a_status_is_written_where_the_folder_was_cleaned_away() {
     let world = world();
     let end = Status { status: State::Succeeded, rc: Some(0), ..status(1) };
-    world.runs.write_status(&end, true).unwrap();
+    world.runs.write_status(&end).unwrap();
     assert_eq!(world.runs.read_status(id(1)).unwrap(), Some(end));
     assert_eq!(world.runs.read_status(id(2)).unwrap(), None);
 }
@@ -166,8 +205,9 @@ fn a_writer_that_keeps_the_file_open_cannot_change_the_copy() {
     let world = world();
     world.drop_request("kind: x\n");
     let mut writer = File::options().append(true).open(world.path()).unwrap();
-    world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+    world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
     writer.write_all(b"evil: true\n").unwrap();
+    world.restart();
     assert_eq!(world.runs.request_bytes(id(1)).unwrap().unwrap(), b"kind: x\n");
 }
 
@@ -177,7 +217,7 @@ fn a_second_name_of_the_file_stays() {
     world.drop_request("kind: x\n");
     let other = world.root.join("other");
     fs::hard_link(world.path(), &other).unwrap();
-    world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+    world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
     fs::write(&other, "kind: evil\n").unwrap();
     world.check_once("kind: x\n", true);
 }
@@ -188,12 +228,12 @@ fn a_file_that_changed_stays_in_the_inbox() {
     world.drop_request("kind: x\n");
     let stamp = world.runs.peek(OsStr::new(NAME)).unwrap().stamp;
     world.drop_request("kind: longer\n");
-    assert!(matches!(world.runs.take(OsStr::new(NAME), &status(1), Some(&stamp)), Err(RunsError::Changed(_))));
+    assert!(matches!(world.runs.take(OsStr::new(NAME), &status(1), Some(&stamp), true), Err(RunsError::Changed(_))));
     world.check_once("kind: longer\n", false);
     // Changed between the look and the rename.
     world.runs.prepare(&status(1)).unwrap();
     world.runs.capture(OsStr::new(NAME), id(1), TAKEN).unwrap();
-    assert!(matches!(world.runs.keep(id(1), Some(&stamp)), Err(RunsError::Changed(_))));
+    assert!(matches!(world.runs.keep(id(1), Some(&stamp), true), Err(RunsError::Changed(_))));
     world.check_once("kind: longer\n", false);
 }
 
@@ -220,7 +260,8 @@ fn odd_files_are_set_aside_and_never_followed() {
                 world.runs.prepare(&status(1)).unwrap();
                 world.runs.capture(OsStr::new(NAME), id(1), TAKEN).unwrap();
             } else {
-                let Taken::Aside { odd: seen, path } = world.runs.take(OsStr::new(NAME), &status(1), None).unwrap()
+                let Taken::Aside { odd: seen, path } =
+                    world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap()
                 else {
                     panic!("kept {odd:?}");
                 };
@@ -242,7 +283,7 @@ fn a_file_that_may_not_be_read_is_set_aside() {
     let world = world();
     world.drop_request("kind: x\n");
     fs::set_permissions(world.path(), fs::Permissions::from_mode(0o0)).unwrap();
-    let taken = world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+    let taken = world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
     if nix::unistd::geteuid().is_root() {
         assert_eq!(taken, Taken::Request(b"kind: x\n".to_vec()));
     } else {
@@ -259,7 +300,9 @@ fn the_state_folder_may_be_on_another_file_system() {
         Stamp::of(&fs::metadata(shm.path()).unwrap()).dev != Stamp::of(&fs::metadata(&world.root).unwrap()).dev;
     let runs = Runs::new(&world.root, shm.path().join("aside"), "ops-1");
     File::create(world.path()).unwrap().set_len(1 << 40).unwrap();
-    let Taken::Aside { path, .. } = runs.take(OsStr::new(NAME), &status(1), None).unwrap() else { panic!("kept") };
+    let Taken::Aside { path, .. } = runs.take(OsStr::new(NAME), &status(1), None, true).unwrap() else {
+        panic!("kept")
+    };
     assert_eq!(path.starts_with(&world.root), is_other);
     let left = runs.unfinished(&|_| false).unwrap();
     assert!(matches!(&left[0].content, Content::Aside { path: p, .. } if *p == path));
@@ -272,14 +315,14 @@ fn names_are_one_component() {
     for bad in ["", ".", "..", "../secret", "/etc/passwd", "a/b.yml", "./a.yml", "a.yml/"] {
         let name = OsStr::new(bad);
         assert!(matches!(world.runs.peek(name), Err(RunsError::BadName(_))), "{bad}");
-        assert!(matches!(world.runs.take(name, &status(1), None), Err(RunsError::BadName(_))), "{bad}");
+        assert!(matches!(world.runs.take(name, &status(1), None, true), Err(RunsError::BadName(_))), "{bad}");
         assert!(matches!(world.runs.put_back(name, id(1)), Err(RunsError::BadName(_))), "{bad}");
     }
     for (n, good) in [&b"\xff\xfe.yml"[..], b"a\n\x1b[31m.yml", b"--upload-pack=x.yml", &[b'x'; 255]].iter().enumerate()
     {
         let name = OsStr::from_bytes(good);
         fs::write(world.root.join("requests").join(name), "kind: x\n").unwrap();
-        let taken = world.runs.take(name, &status(n as u8), None).unwrap();
+        let taken = world.runs.take(name, &status(n as u8), None, true).unwrap();
         assert_eq!(taken, Taken::Request(b"kind: x\n".to_vec()));
     }
 }
@@ -291,7 +334,7 @@ fn the_inbox_itself_is_not_followed_elsewhere() {
     fs::rename(world.root.join("requests"), &elsewhere).unwrap();
     fs::write(elsewhere.join(NAME), "kind: x\n").unwrap();
     symlink(&elsewhere, world.root.join("requests")).unwrap();
-    assert!(world.runs.take(OsStr::new(NAME), &status(1), None).is_err());
+    assert!(world.runs.take(OsStr::new(NAME), &status(1), None, true).is_err());
     assert!(elsewhere.join(NAME).exists() && !world.runs.folder(id(1)).exists());
 }
 
@@ -299,7 +342,7 @@ fn the_inbox_itself_is_not_followed_elsewhere() {
 fn a_returned_copy_is_removed_and_nothing_else() {
     let world = world();
     world.drop_request("kind: x\n");
-    world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
+    world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
     world.drop_request("kind: x\n");
     assert!(world.runs.put_back(OsStr::new(NAME), id(1)).unwrap());
     assert!(!world.runs.put_back(OsStr::new(NAME), id(1)).unwrap());
@@ -310,7 +353,8 @@ fn a_returned_copy_is_removed_and_nothing_else() {
     world.runs.capture(OsStr::new(NAME), id(1), BACK).unwrap();
     assert_eq!(world.restart().len(), 1);
     assert_eq!(fs::read_to_string(world.path()).unwrap(), "kind: z\n");
-    assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
+    world.runs.release(id(1));
+    world.check_files();
 }
 
 #[test]
@@ -350,7 +394,7 @@ fn a_take_that_fails_leaves_the_request_in_the_inbox() {
     for (length, name) in [(4_034, NAME), (3_960, long.as_str())] {
         let mut world = deep(length);
         fs::write(world.root.join("requests").join(name), "kind: x\n").unwrap();
-        let taken = world.runs.take(OsStr::new(name), &status(1), None);
+        let taken = world.runs.take(OsStr::new(name), &status(1), None, true);
         assert!(matches!(taken, Err(RunsError::Io { .. })), "{taken:?}");
         assert_eq!(fs::read_to_string(world.root.join("requests").join(name)).unwrap(), "kind: x\n");
         assert!(!world.runs.folder(id(1)).exists() && world.runs.is_hollow(id(1)));
@@ -358,7 +402,7 @@ fn a_take_that_fails_leaves_the_request_in_the_inbox() {
         let short = world._dir.path().join("short");
         fs::rename(&world.root, &short).unwrap();
         world.runs = Runs::new(&short, world._dir.path().join("aside"), "ops-1");
-        let taken = world.runs.take(OsStr::new(name), &status(1), None).unwrap();
+        let taken = world.runs.take(OsStr::new(name), &status(1), None, true).unwrap();
         assert_eq!(taken, Taken::Request(b"kind: x\n".to_vec()));
         assert!(!world.runs.is_hollow(id(1)));
     }
@@ -384,8 +428,9 @@ fn what_a_failed_take_could_not_remove_is_no_run() {
     fs::create_dir_all(folder.join(TAKEN)).unwrap();
     fs::write(folder.join(".status.json.new"), "{").unwrap();
     assert!(world.runs.is_hollow(id(1)));
-    world.runs.take(OsStr::new(NAME), &status(1), None).unwrap();
-    assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
+    world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
+    world.runs.release(id(1));
+    world.check_files();
 }
 
 #[test]

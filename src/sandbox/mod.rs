@@ -2,6 +2,7 @@
 //! request, result and progress pass.
 
 mod environment;
+mod own;
 mod plan;
 mod progress;
 mod remove;

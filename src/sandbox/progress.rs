@@ -1,9 +1,10 @@
-//! Follows `$DISPATCH_PROGRESS`: the last whole line is the run's shown step. Reads the file that was made beforehand,
-//! by its open handle, so that no link and no FIFO in its place is ever opened.
+//! Follows `$DISPATCH_PROGRESS`: the last whole line is the run's shown step.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::PathBuf;
 
+use super::own;
 use crate::text;
 
 /// Most bytes that are looked at in one go; of more, the end.
@@ -25,22 +26,29 @@ pub struct Step {
 /// The file, and how far it has been read.
 #[derive(Debug)]
 pub struct Progress {
-    file: File,
+    path: PathBuf,
+    uid: u32,
+    /// The first file of the handler's own that was seen there.
+    file: Option<File>,
     /// Size and time of the last change that was seen.
     seen: (u64, i64, i64),
     last: Option<Step>,
 }
 
 impl Progress {
-    /// Follows `file` from now on, which is empty.
+    /// Follows the file that `uid` will make at `path`.
     #[must_use]
-    pub fn new(file: File) -> Self {
-        Self { file, seen: (0, 0, 0), last: None }
+    pub fn new(path: PathBuf, uid: u32) -> Self {
+        Self { path, uid, file: None, seen: (0, 0, 0), last: None }
     }
 
     /// The newest step, where it is another one than the last time.
     pub fn poll(&mut self) -> Option<Step> {
-        let meta = self.file.metadata().ok()?;
+        if self.file.is_none() {
+            self.file = own::open(&self.path, self.uid).ok().flatten();
+        }
+        let file = self.file.as_ref()?;
+        let meta = file.metadata().ok()?;
         let now = (meta.size(), meta.mtime(), meta.mtime_nsec());
         if now == self.seen || now.0 == 0 {
             self.seen = now;
@@ -49,7 +57,7 @@ impl Progress {
         self.seen = now;
         let start = now.0.saturating_sub(WINDOW);
         let mut bytes = vec![0; usize::try_from(now.0 - start).ok()?];
-        let length = self.file.read_at(&mut bytes, start).ok()?;
+        let length = file.read_at(&mut bytes, start).ok()?;
         let step = last_step(&bytes[..length])?;
         if self.last.as_ref() == Some(&step) {
             return None;
@@ -109,8 +117,14 @@ mod tests {
 
     #[test]
     fn every_change_is_seen_once() {
-        let mut file = tempfile::tempfile().unwrap();
-        let mut progress = Progress::new(file.try_clone().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let mut progress = Progress::new(path.clone(), nix::unistd::geteuid().as_raw());
+        assert_eq!(progress.poll(), None);
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(progress.poll(), None, "a link is not followed");
+        std::fs::remove_file(&path).unwrap();
+        let mut file = File::create(&path).unwrap();
         assert_eq!(progress.poll(), None);
         file.write_all(b"1/2 a\n").unwrap();
         assert_eq!(progress.poll().unwrap().done, Some(1));

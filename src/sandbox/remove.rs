@@ -26,7 +26,8 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
             break;
         }
         for name in names {
-            if !unlink(&top, &name)? {
+            // Most are empty.
+            if !unlink(&top, &name)? && unlinkat(&top, name.as_os_str(), UnlinkatFlags::RemoveDir).is_err() {
                 let inner = folder(top.as_fd(), name.as_os_str())?;
                 for deep in entries(&inner)? {
                     if !unlink(&inner, &deep)? {

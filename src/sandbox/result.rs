@@ -1,14 +1,11 @@
-//! Reads what a handler left in `$DISPATCH_RESULT`. The path is the handler's to tamper with, so only a regular file of
-//! its own counts.
+//! Reads what a handler left in `$DISPATCH_RESULT`.
 
-use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use serde_json::Value;
 
+use super::own;
 use crate::diagnostic::Diagnostic;
 use crate::text;
 
@@ -26,24 +23,11 @@ pub fn read_result(path: &Path, uid: u32) -> Result<Option<Value>, Box<Diagnosti
                 .help("write one JSON object of up to 64 KiB to the path in `$DISPATCH_RESULT`"),
         )
     };
-    // Not blocking, because it may be a FIFO by now.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match File::options().read(true).custom_flags(flags.bits()).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
-            return Err(refuse("is a symlink, not a regular file"));
-        }
-        Err(e) => return Err(refuse(&format!("cannot be read: {e}"))),
+    let file = match own::open(path, uid) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(why) => return Err(refuse(&why.to_string())),
     };
-    let meta = file.metadata().map_err(|e| refuse(&format!("cannot be read: {e}")))?;
-    if !meta.is_file() {
-        return Err(refuse("is not a regular file"));
-    }
-    // A hard link would make the dispatcher read what the handler may not.
-    if meta.uid() != uid || meta.nlink() != 1 {
-        return Err(refuse("is not a file of its own"));
-    }
     let mut bytes = Vec::new();
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|e| refuse(&format!("cannot be read: {e}")))?;
     if bytes.len() as u64 > LIMIT {

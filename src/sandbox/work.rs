@@ -42,12 +42,21 @@ impl WorkFolder {
     pub fn create(root: &Path, plan: &Plan, user: &User) -> Result<Self, WorkError> {
         let path = root.join(format!("{}.{}", plan.id, plan.attempt));
         let wrap = |error| WorkError { path: path.clone(), error };
-        // Set, not only asked for: the umask may keep the handlers' user out.
-        fs::create_dir_all(root)
-            .and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o711)))
-            .map_err(wrap)?;
-        remove::remove(&path).map_err(wrap)?;
-        let progress = fill(&path, plan, user).map_err(wrap)?;
+        let filled = match fill(&path, plan, user) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Set, not only asked for: the umask may keep the handlers' user out.
+                fs::create_dir_all(root)
+                    .and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o711)))
+                    .map_err(wrap)?;
+                fill(&path, plan, user)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove::remove(&path).map_err(wrap)?;
+                fill(&path, plan, user)
+            }
+            filled => filled,
+        };
+        let progress = filled.map_err(wrap)?;
         Ok(Self { path, user: user.clone(), progress })
     }
 
@@ -114,9 +123,8 @@ fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
     };
     let file = |name: &str, bytes: &[u8]| {
         let path = path.join(name);
-        let mut file = File::options().write(true).read(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(bytes)?;
-        own(&path).map(|()| file)
+        File::options().write(true).create_new(true).mode(0o600).open(&path)?.write_all(bytes)?;
+        own(&path)
     };
     // Everything is made before the folder becomes the user's: until then nobody else can reach into it.
     DirBuilder::new().mode(0o700).create(path)?;
@@ -125,10 +133,9 @@ fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
     }
     file(REQUEST, &plan.request)?;
     file(PARAMS, &serde_json::to_vec(&plan.params)?)?;
-    file(RESULT, b"")?;
-    let progress = Progress::new(file(PROGRESS, b"")?);
+    // Result and progress are the handler's to make: most make neither.
     own(path)?;
-    Ok(progress)
+    Ok(Progress::new(path.join(PROGRESS), user.uid))
 }
 
 /// Removes every work folder that an earlier life left; how many.

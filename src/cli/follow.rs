@@ -65,11 +65,15 @@ pub fn until_final(
                 drop(failure);
                 return Ok(None);
             }
-            // The daemon stopped: its successor goes on with the run.
-            Err(failure) if failure.exit == Exit::UNAVAILABLE => std::thread::sleep(LOOK),
+            // The daemon stopped: its successor goes on with the run. Or the run's folder was seen first.
+            Err(failure) if failure.exit == Exit::UNAVAILABLE || is_being_taken(&failure) => std::thread::sleep(LOOK),
             Err(failure) => return Err(failure),
         }
     }
+}
+
+fn is_being_taken(failure: &Failure) -> bool {
+    failure.problems.iter().any(|problem| problem.code == "E0405")
 }
 
 /// `wait`.

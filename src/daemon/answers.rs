@@ -111,6 +111,11 @@ fn final_answer(status: &Status) -> Answer {
     Answer::ok(json!({ "status": status }))
 }
 
+/// About a run whose folder is seen before the engine has heard of it.
+pub(super) fn being_taken(id: RunId) -> Answer {
+    refused("E0405", format!("run `{}` is just being taken", id.short()), "ask again", 75)
+}
+
 fn refused(code: &str, message: String, help: &str, exit: i32) -> Answer {
     Answer::Error { v: PROTOCOL, code: code.to_owned(), message, help: vec![help.to_owned()], exit }
 }
@@ -157,8 +162,7 @@ impl Shell {
                         None
                     }
                     Some(_) => {
-                        let message = format!("run `{}` is just being taken", id.short());
-                        say(refused("E0405", message, &format!("dispatcher cancel {}     again", id.short()), 75));
+                        say(being_taken(id));
                         None
                     }
                     None => self.ask_clerk(Job::Recorded(id, Question::Cancel, reply)),

@@ -136,6 +136,11 @@ impl Clerk {
                 let _ = reply.try_send(answers::decided(&self.decide(side)));
                 vec![Input::FetchNow]
             }
+            Job::Recorded(id, _, reply) if self.book.has(id) => {
+                // It was taken while the question came here.
+                let _ = reply.try_send(answers::being_taken(id));
+                Vec::new()
+            }
             Job::Recorded(id, question, reply) => {
                 let bytes = self.repo.status_of(id).ok().flatten();
                 let status: Option<Status> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());

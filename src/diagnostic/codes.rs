@@ -89,7 +89,11 @@ pub const CODES: &[Row] = &[
     ("E0316", "a schema is for a name that is no kind", &["schema/load.rs"]),
     ("E0403", "a run was not started any more", &["engine/life.rs"]),
     ("E0404", "a run has ended, so it cannot be cancelled", &["cli/ask.rs", "daemon/answers.rs"]),
-    ("E0405", "a run is just being taken, so it cannot be cancelled yet", &["daemon/answers.rs"]),
+    (
+        "E0405",
+        "a run is just being taken, so nothing can be said or done about it yet",
+        &["cli/follow.rs", "daemon/answers.rs"],
+    ),
     ("E0501", "local and remote branch have diverged", &["repo/divergence.rs"]),
     ("E0502", "a push failed", &["cli/demo/stage.rs", "cli/submit.rs", "repo/push.rs"]),
     ("E0503", "there is no git repository here", &["cli/context.rs", "repo/open.rs"]),

@@ -166,8 +166,6 @@ impl Repo {
             return Err(CommitError::Empty);
         }
         let files = contents(batch)?;
-        // Results are recorded whatever the index is like: one that cannot be read is a person's to mend.
-        let mut open = if self.head_is_branch() { self.lock_index(INDEX_TRIES).unwrap_or(None) } else { None };
         for _ in 0..MOVE_TRIES {
             let tip = self.tip()?;
             let mut objects = Batch::open(self)?;
@@ -179,11 +177,14 @@ impl Repo {
             objects.finish()?;
             // Somewhere else the files are those of another branch.
             let here = self.head_is_branch();
+            // Locked only now: a person's git, which does not wait for a lock, must not meet ours while the disk works.
+            // Results are recorded whatever the index is like: one that cannot be read is a person's to mend.
+            let open = if here { self.lock_index(INDEX_TRIES).unwrap_or(None) } else { None };
             if here {
                 self.note_index_bases([tip, Some(oid)])?;
                 removed.iter().for_each(|(path, oid)| self.remove_resurrected(path, *oid));
             }
-            open = open.filter(|_| here).and_then(|open| self.index_before(open, oid));
+            let open = open.and_then(|open| self.index_before(open, oid));
             if self.move_ref(&self.branch_ref(), tip, oid, "commit: executor")? == Move::Stale {
                 continue;
             }

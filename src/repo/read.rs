@@ -172,7 +172,7 @@ impl Repo {
     /// # Errors
     /// An object of the tip cannot be read.
     pub fn status_of(&self, id: RunId) -> Result<Option<Vec<u8>>, RepoError> {
-        self.file(&format!("processed/{id}/status.json"))
+        self.file(format!("processed/{id}/status.json"))
     }
 
     /// Local commits that the remote branch does not have as far as is known, oldest first. All of them where the

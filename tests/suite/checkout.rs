@@ -67,9 +67,9 @@ fn stash_and_pop() {
     meanwhile(|world| {
         let ops = world.ops();
         fs::write(ops.join("notes.txt"), "mine\n").unwrap();
-        world.git(&ops, &["stash", "-q", "-u"]);
+        world.person(&["stash", "-q", "-u"]);
         world.ops_do(&["fetch"]).expect(0);
-        world.git(&ops, &["stash", "pop", "-q"]);
+        world.person(&["stash", "pop", "-q"]);
         assert_eq!(fs::read_to_string(ops.join("notes.txt")).unwrap(), "mine\n");
         fs::remove_file(ops.join("notes.txt")).unwrap();
     });
@@ -81,8 +81,8 @@ fn add_all_and_commit() {
         let ops = world.ops();
         let text = fs::read_to_string(ops.join("notes.txt")).unwrap_or_default() + "mine\n";
         fs::write(ops.join("notes.txt"), text).unwrap();
-        world.git(&ops, &["add", "-A"]);
-        world.git(&ops, &["commit", "-q", "-m", "Notes"]);
+        world.person(&["add", "-A"]);
+        world.person(&["commit", "-q", "-m", "Notes"]);
         let changed = world.git(&ops, &["show", "--format=", "--name-only", "HEAD"]);
         assert!(!changed.contains("processed/") && !changed.contains("logs/"), "{changed}");
     });
@@ -91,14 +91,14 @@ fn add_all_and_commit() {
 #[test]
 fn checkout_everything() {
     meanwhile(|world| {
-        world.git(&world.ops(), &["checkout", "-q", "."]);
+        world.person(&["checkout", "-q", "."]);
     });
 }
 
 #[test]
 fn reset_hard() {
     meanwhile(|world| {
-        world.git(&world.ops(), &["reset", "-q", "--hard"]);
+        world.person(&["reset", "-q", "--hard"]);
     });
 }
 
@@ -130,7 +130,7 @@ fn what_is_staged_and_edited_stays() {
         .event(0, "the checkout is in the way", |e| e["event"] == "dispatcher.degraded" && e["reason"] == "checkout");
     assert!(event["detail"].as_str().unwrap().contains("notes.txt"), "{event}");
     assert_eq!(fs::read_to_string(ops.join("notes.txt")).unwrap(), "three\n");
-    world.git(&ops, &["stash", "-q"]);
+    world.person(&["stash", "-q"]);
     world.ops_do(&["fetch"]).expect(0);
     assert_eq!(world.outcome("c.yml")["status"], "succeeded");
     daemon.stop();

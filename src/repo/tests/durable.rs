@@ -85,7 +85,7 @@ fn a_person_commits_in_the_same_moment() {
         assert_eq!(log.matches(&format!("executor: {} rc=0", id(n))).count(), 1, "ours {n}");
         assert_eq!(log.lines().filter(|l| *l == format!("person {n}")).count(), 1, "theirs {n}");
         assert!(repo.is_recorded(id(n)).unwrap(), "no commit of the person undid ours");
-        assert!(repo.file(&format!("handlers/p{n}.sh")).unwrap().is_some());
+        assert!(repo.file(format!("handlers/p{n}.sh")).unwrap().is_some());
     }
     assert_eq!(world.status(), "");
     git(&world.ours, &["fsck", "--strict"]);

@@ -76,7 +76,7 @@ fn two_hundred_racing_pushes_lose_nothing() {
     for n in 0..ROUNDS {
         assert_eq!(log.matches(&format!("executor: {} rc=0", id(n))).count(), 1, "ours {n}");
         assert_eq!(log.lines().filter(|l| *l == format!("ask {n}")).count(), 1, "theirs {n}");
-        assert!(local.file(&format!("requests/t{n}.yml")).unwrap().is_some());
+        assert!(local.file(format!("requests/t{n}.yml")).unwrap().is_some());
     }
     assert_eq!(world.status(), "");
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module -> what it may import, in layer order: everything in the vocabulary may be imported by everybody below it.
-const VOCABULARY: &[&str] = &["text", "time", "quantity", "request", "status", "event", "diagnostic", "command"];
+const VOCABULARY: &[&str] =
+    &["text", "time", "quantity", "request", "status", "event", "diagnostic", "command", "secret"];
 const ROOMS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("time", &[]),
@@ -17,9 +18,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("event", &["request", "status", "time"]),
     ("diagnostic", &["status", "text"]),
     ("command", &["request"]),
+    ("secret", &[]),
+    // What is masked is masked by the same rules everywhere.
+    ("mask", &[]),
     ("yaml", &[]),
     ("reading", &["yaml"]),
     ("config", &["yaml", "reading"]),
+    ("vault", &["config", "mask"]),
     ("schema", &["yaml"]),
     ("router", &["yaml", "reading", "schema"]),
     ("backoff", &[]),
@@ -29,10 +34,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("inbox", &[]),
     ("runs", &["inbox"]),
     ("launcher", &[]),
-    ("sandbox", &["launcher"]),
+    ("sandbox", &["launcher", "mask"]),
     ("executor", &["sandbox", "launcher"]),
     ("repo", &[]),
-    ("journal", &[]),
+    ("journal", &["mask"]),
     ("console", &["journal"]),
     ("signals", &[]),
     ("instance", &[]),
@@ -41,20 +46,20 @@ const ROOMS: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "config", "yaml", "schema", "router", "engine", "inbox", "runs", "launcher", "sandbox", "executor", "repo",
-            "journal", "console", "signals", "instance", "control",
+            "journal", "console", "signals", "instance", "control", "mask", "vault",
         ],
     ),
     (
         "cli",
         &[
             "config", "yaml", "schema", "router", "engine", "inbox", "runs", "launcher", "sandbox", "executor", "repo",
-            "journal", "console", "signals", "instance", "control", "daemon",
+            "journal", "console", "signals", "instance", "control", "daemon", "mask",
         ],
     ),
 ];
 
 /// Nothing that reads a clock or touches the world may be named in these.
-const PURE: &[&str] = &["engine", "locks", "queue", "backoff"];
+const PURE: &[&str] = &["engine", "locks", "queue", "backoff", "mask"];
 const IMPURE: &[&str] =
     &["std::fs", "std::net", "std::process", "std::thread", "std::io", "Instant::now", "SystemTime", "libc::", "nix::"];
 

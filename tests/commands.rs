@@ -176,7 +176,7 @@ fn a_daemon_does_not_start_with_less_than_is_required() {
     fs::write(config, "listen: 127.0.0.1:1\nsecrets:\n  A: {file: /a, kinds: [hello]}\ngit_pause: true\n").unwrap();
     let said = place.run(&["--config", config, "--no-tui", "--once"]);
     assert_eq!((said.code, said.err.matches("warning[E0810]").count()), (0, 1), "{}", said.err);
-    assert!(said.err.contains("`git_pause` (file, line 4), `listen` (file, line 1), `secrets.A`"), "{}", said.err);
+    assert!(said.err.contains("`git_pause` (file, line 4), `listen` (file, line 1)"), "{}", said.err);
     let said = place.run(&["--once", "--json"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(serde_json::from_str::<Value>(&said.out).unwrap(), json!({"ended": "done", "exit": 0}));

@@ -15,9 +15,11 @@ use crate::daemon::{self, Source};
 use crate::diagnostic::Diagnostic;
 use crate::executor::{Ended, Executor, Finished, Setup, Sink};
 use crate::launcher;
+use crate::mask::{MARKER, Mask, Masker};
 use crate::repo::{FetchOutcome, Repo};
 use crate::request::RunId;
-use crate::sandbox::{Limits, Plan};
+use crate::sandbox::{self, Limits, Plan};
+use crate::secret::SecretValue;
 use crate::text;
 
 /// How one check came out.
@@ -183,9 +185,8 @@ fn table(repo: &Repo, root: &Path, state: &Path) -> Check {
     check
 }
 
-/// What the handler of the selftest says.
-#[derive(Default)]
-struct Heard(Mutex<Vec<u8>>);
+/// What the handler of the selftest says, masked as a log is.
+struct Heard(Mutex<(Masker, Vec<u8>)>);
 
 impl Sink for Heard {
     fn starting(&self, _: RunId, _: u32) -> Result<(), String> {
@@ -193,7 +194,8 @@ impl Sink for Heard {
     }
     fn started(&self, _: RunId, _: &str) {}
     fn output(&self, _: RunId, bytes: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        let (masker, heard) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        masker.push(bytes, heard);
     }
     fn progress(&self, _: RunId, _: &str, _: Option<u64>, _: Option<u64>) {}
 }
@@ -202,9 +204,34 @@ const PROBE: &str = "#!/bin/sh
 echo uid=$(id -u)
 grep -E '^(CapPrm|CapEff|CapAmb|NoNewPrivs)' /proc/self/status | tr -d '\\t'
 env | cut -d= -f1 | tr '\\n' ' '
+echo \"canary=$SELFTEST_SECRET\"
+printf %s \"$SELFTEST_SECRET\" | od -An -v -tx1 | tr -d ' \\n'
+echo
 ( : >/etc/dispatcher-selftest ) 2>/dev/null && echo WROTE
 exit 0
 ";
+
+/// Whether a canary that the probe printed was masked, and whether secrets can be given as files.
+fn secrets(heard: &str) -> Vec<Check> {
+    let masked = heard.contains(&format!("canary={MARKER}\n{MARKER}"));
+    let first = if masked && !heard.contains("canary-") {
+        good("secrets", "a canary is masked in what a handler prints; masking is an airbag, not a wall")
+    } else {
+        bad("secrets", &Diagnostic::new("E0608", "a canary that the probe printed was not masked"))
+    };
+    let second = match sandbox::memory_base(&format!("selftest-{}", std::process::id())) {
+        Ok(base) => {
+            let words = format!("`secrets_as: file` uses a folder in memory, such as {}", base.display());
+            // Ours alone, and empty.
+            let _ = fs::remove_dir(base);
+            good("secrets", words)
+        }
+        Err(why) => {
+            less("secrets", format!("`secrets_as: file` is refused: {why}"), "mount a tmpfs on /dev/shm or /run")
+        }
+    };
+    vec![first, second]
+}
 
 /// Runs a real handler as the handlers' user and looks at what it could do.
 fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
@@ -252,6 +279,7 @@ fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
             "start the dispatcher as root (systemd does), and it switches users",
         ));
     }
+    checks.extend(secrets(&heard));
     checks.push(less(
         "boxes",
         "memory and processes are held by sampling; no cgroup, Landlock, seccomp or network of their own yet",
@@ -270,7 +298,9 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
     let written =
         fs::write(&program, PROBE).and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)));
     written.map_err(|error| failed("write the probe", &error))?;
-    let heard = Arc::new(Heard::default());
+    let canary = SecretValue::from(format!("canary-{:016x}", fastrand::u64(..)).into_bytes());
+    let mask = Arc::new(Mask::new([canary.expose()]).map_err(|error| failed("mask the canary", &error))?);
+    let heard = Arc::new(Heard(Mutex::new((Masker::new(Arc::clone(&mask)), Vec::new()))));
     let (tell, told) = crossbeam_channel::bounded(1);
     let setup = Setup {
         launcher: launcher::Setup {
@@ -280,6 +310,7 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
             lock_dir: locks,
         },
         work: folder.join("work"),
+        memory: Err("the probe has no files".to_owned()),
     };
     let executor = Executor::start(1, setup, Arc::<Heard>::clone(&heard), tell)
         .map_err(|error| Diagnostic::new("E0603", error.to_string()))?;
@@ -297,6 +328,9 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
         params: serde_json::Map::new(),
         limits: Limits { timeout: Duration::from_secs(20), grace: Duration::from_secs(1), memory: None, pids: None },
         env: vec![(name("SELFTEST"), name("1"))],
+        secrets: vec![(name("SELFTEST_SECRET"), canary)],
+        secrets_as_files: false,
+        mask,
         deadline: now.plus(Duration::from_secs(20)),
         dry_run: false,
     };
@@ -304,6 +338,7 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
     let finished = told.recv_timeout(Duration::from_secs(30)).map_err(|error| failed("hear of the probe", &error))?;
     let user = executor.user().name.clone();
     executor.join();
-    let bytes = heard.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok((finished, String::from_utf8_lossy(&bytes).into_owned(), user))
+    let (masker, bytes) = &mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner);
+    masker.finish(bytes);
+    Ok((finished, String::from_utf8_lossy(bytes).into_owned(), user))
 }

@@ -325,6 +325,6 @@ fn what_cannot_be_given_is_said() {
     assert_eq!(unmet, Vec::<String>::new());
     assert_eq!(
         idle.unwrap(),
-        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `https.ca_file` (file, line 4), `listen` (file, line 1), `secrets.A` (file, line 3)"
+        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `https.ca_file` (file, line 4), `listen` (file, line 1)"
     );
 }

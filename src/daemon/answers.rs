@@ -209,6 +209,7 @@ impl Shell {
         body["root"] = facts.root.display().to_string().into();
         body["since"] = facts.since.to_string().into();
         body["up_ms"] = u64::try_from(now.mono.as_millis()).unwrap_or(u64::MAX).into();
+        self.vault.mask().json(&mut body);
         body
     }
 }

@@ -29,6 +29,7 @@ use crate::request::RunId;
 use crate::runs::Runs;
 use crate::status::Status;
 use crate::time::Time;
+use crate::vault::Vault;
 
 /// What the main loop may have in the queue: the engine takes at most 64 files at once, and asks for one commit and one
 /// fetch at a time; the rest is room for people's questions.
@@ -66,6 +67,9 @@ pub struct Clerk {
     pub(super) runs: Runs,
     pub(super) book: Book,
     pub(super) scribe: Arc<Scribe>,
+    pub(super) vault: Arc<Vault>,
+    /// Where files with secrets in them are put instead of into a commit.
+    pub(super) aside: PathBuf,
     pub(super) clock: Clock,
     pub(super) host: String,
     pub(super) root: PathBuf,
@@ -218,6 +222,7 @@ impl Clerk {
         let known = |id: &RunId| self.book.with(*id, |page| self.record(page));
         let mut records: Vec<RunRecord> = ids.iter().filter_map(known).collect();
         records.truncate(repo::fitting(&records));
+        let records: Vec<RunRecord> = records.into_iter().map(|record| self.gate(record)).collect();
         if let Some(last) = records.last() {
             // Whoever has no page is recorded.
             let upto = ids.iter().position(|id| *id == last.id).map_or(ids.len(), |at| at + 1);
@@ -274,6 +279,9 @@ impl Clerk {
         }];
         for path in [format!("processed/{id}/request.yml"), format!("logs/{id}.log"), format!("logs/{id}.jsonl")] {
             let on_disk = self.root.join(&path);
+            if status.withheld.contains(&path) {
+                continue;
+            }
             if on_disk.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
                 files.push(RecordFile { path, content: Content::File(on_disk) });
             }

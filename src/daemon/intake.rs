@@ -89,6 +89,15 @@ pub fn rejected(rejection: Rejection) -> Verdict {
 }
 
 impl Clerk {
+    /// Reads a request as the library understands it, and refuses one whose handler asks for a secret that it may not
+    /// have.
+    pub(super) fn understand(&self, library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
+        let understood = understand(library, bytes, file)?;
+        let allowed = self.vault.allows(&understood.request.kind, &understood.routed.route.secrets);
+        allowed.map_err(|problem| Rejection::one(78, *problem))?;
+        Ok(understood)
+    }
+
     /// Looks at `requests/<name>` and takes it where it is due. One that has not stood `still` is taken only where its
     /// bytes are HEAD's; the inbox names it again otherwise.
     pub(super) fn take(&mut self, name: &OsStr, still: bool) -> TakeReport {
@@ -122,7 +131,7 @@ impl Clerk {
             return Ok(TakeReport::Nothing);
         }
         let library = self.library();
-        let understood = understand(&library, bytes, &file);
+        let understood = self.understand(&library, bytes, &file);
         let wall = self.clock.wall();
         if let Ok(Understood { request, .. }) = &understood
             && let Some(until) = request.not_before.filter(|&until| until > wall)

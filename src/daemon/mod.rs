@@ -13,6 +13,7 @@ mod book;
 mod clerk;
 mod clock;
 mod courier;
+mod gate;
 mod intake;
 mod library;
 mod open;

@@ -18,6 +18,7 @@ use crate::repo::{Identity, Repo, Settings};
 use crate::request::RunId;
 use crate::runs::Runs;
 use crate::sandbox;
+use crate::vault::Vault;
 
 /// Reads the host's configuration again.
 #[derive(Clone)]
@@ -83,6 +84,8 @@ pub struct Ground {
     pub(super) places: Places,
     pub(super) instance: Instance,
     pub(super) scribe: Arc<Scribe>,
+    pub(super) vault: Arc<Vault>,
+    pub(super) memory: Result<PathBuf, String>,
     pub(super) clock: Clock,
     pub(super) host: String,
     pub(super) source: Source,
@@ -194,7 +197,15 @@ impl Ground {
         let journal = Journal::open(&logs, rotate).map_err(failed)?;
         let colours = Colours { log: true, terminal: options.colors, plain: options.plain };
         let console = Console::open(&logs, rotate, options.terminal, colours).map_err(failed)?;
-        let scribe = Arc::new(Scribe::new(journal, console, clock));
+        let vault = Arc::new(Vault::new(options.config.secrets.clone()));
+        let unread = vault.read_all();
+        if !options.config.secrets.is_empty() {
+            // Its memory and its environment are nobody else's business, nor that of a core dump: handlers may run as
+            // the same user.
+            nix::sys::prctl::set_dumpable(false).map_err(|errno| Refused::io("close the own memory", &errno))?;
+        }
+        let scribe = Arc::new(Scribe::new(journal, console, clock, Arc::clone(&vault)));
+        unread.iter().for_each(|problem| scribe.warn(problem));
         for path in swept {
             scribe.note(&format!("removed `{}`, left by a dispatcher that was killed", path.display()));
         }
@@ -202,6 +213,7 @@ impl Ground {
         let work = places.state.path.join("work");
         let runs = Runs::new(&root, places.state.path.join("aside"), &host);
         end_leftovers(&repo, &runs, &work, &scribe)?;
+        let memory = memory_base(&options.config, &places);
         for (what, folder) in [("the staged handlers", &staging), ("the work folders", &work)] {
             // They are in nobody's way: every copy and every attempt has a folder of its own.
             if let Err(error) = sandbox::clear(folder) {
@@ -212,8 +224,19 @@ impl Ground {
             }
         }
         let source = Source { root, extra: options.handlers.clone(), staging };
-        Ok(Self { repo, places, instance, scribe, clock, host, source })
+        Ok(Self { repo, places, instance, scribe, vault, memory, clock, host, source })
     }
+}
+
+/// Where secrets that are given as files lie. A name of its own for each local state: two daemons clear nothing of each
+/// other's. Made also where it is not needed, because that clears what an earlier life left.
+fn memory_base(config: &Config, places: &Places) -> Result<PathBuf, String> {
+    let base = sandbox::memory_base(&crate::config::places::repo_id(&places.state.path))?;
+    if config.secrets.is_empty() {
+        let _ = std::fs::remove_dir(base);
+        return Err("no secret was configured when the dispatcher started; start it again".to_owned());
+    }
+    Ok(base)
 }
 
 /// Where handlers run as another user, that user has no business in the git folder: it is closed to all but its owner and

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
-use crate::daemon::intake::{Understood, duplicate, order, other_bytes, path_of, rejected, understand};
+use crate::daemon::intake::{Understood, duplicate, order, other_bytes, path_of, rejected};
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{CRASHED, Found, NOT_BEGUN, Prior, STOPPED, Verdict};
 use crate::event::{Event, RunRef};
@@ -104,7 +104,7 @@ impl Clerk {
         };
         let understood = match odd {
             Some(problem) => Err(Rejection::one(65, problem)),
-            None => understand(&self.library(), bytes.unwrap_or_default(), &file),
+            None => self.understand(&self.library(), bytes.unwrap_or_default(), &file),
         };
         let understood = match understood {
             Ok(understood) => understood,

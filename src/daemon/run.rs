@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::config::Config;
 use crate::control::{Call, Server};
@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let ears = Ears { inputs, finished, notices, signals, calls };
     let _signals = Listener::start(to_signals).map_err(|error| Refused::io("catch signals", &error))?;
 
-    let Ground { repo, places, instance, scribe, clock, host, source } = ground;
+    let Ground { repo, places, instance, scribe, vault, memory, clock, host, source } = ground;
     let root = repo.root().to_owned();
     let state = places.state.path.clone();
     let runs = Runs::new(&root, state.join("aside"), &host);
@@ -76,12 +76,15 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         book: book.clone(),
         runs: runs.clone(),
         scribe: Arc::clone(&scribe),
+        vault: Arc::clone(&vault),
         clock,
         root: root.clone(),
         log_limit: config.log_limit,
         user: OnceLock::new(),
     });
-    let executor = start_executor(config, &state, &places.lock.path, Arc::clone(&sink), to_finished)?;
+    let setup = executor_setup(config, &state, &places.lock.path, memory);
+    let executor = Executor::start(config.workers, setup, Arc::<Recorder>::clone(&sink), to_finished)
+        .map_err(|error| Refused::new(78, Diagnostic::new("E0603", error.to_string())))?;
     let _ = sink.user.set(executor.user().name.clone());
 
     let mut clerk = Clerk {
@@ -89,6 +92,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         runs: runs.clone(),
         book: book.clone(),
         scribe: Arc::clone(&scribe),
+        vault: Arc::clone(&vault),
+        aside: state.join("withheld"),
         clock,
         host: host.clone(),
         root: root.clone(),
@@ -131,6 +136,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         book,
         runs,
         scribe,
+        vault,
         shelf,
         executor,
         inbox,
@@ -193,14 +199,13 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     builder.spawn(work).map_err(|error| Refused::io("start a thread", &error))
 }
 
-fn start_executor(
+fn executor_setup(
     config: &Config,
     state: &std::path::Path,
     locks: &std::path::Path,
-    sink: Arc<Recorder>,
-    finished: Sender<Finished>,
-) -> Result<Executor, Refused> {
-    let setup = executor::Setup {
+    memory: Result<PathBuf, String>,
+) -> executor::Setup {
+    executor::Setup {
         launcher: launcher::Setup {
             exe: None,
             user: config.sandbox.user.clone(),
@@ -208,9 +213,8 @@ fn start_executor(
             lock_dir: locks.to_owned(),
         },
         work: state.join("work"),
-    };
-    Executor::start(config.workers, setup, sink, finished)
-        .map_err(|error| Refused::new(78, Diagnostic::new("E0603", error.to_string())))
+        memory,
+    }
 }
 
 fn engine_settings(options: &Options) -> engine::Settings {
@@ -353,6 +357,7 @@ impl Daemon {
             push_retries: new.push_retries,
             min_free: new.min_free,
             log_limit: new.log_limit,
+            secrets: new.secrets.clone(),
             ..old
         };
         let note = if live == *new {
@@ -362,6 +367,8 @@ impl Daemon {
         };
         self.shell.scribe.note(note);
         (self.min_free, self.shell.log_limit) = (live.min_free, live.log_limit);
+        self.shell.vault.configure(live.secrets.clone());
+        self.shell.vault.read_all().iter().for_each(|problem| self.shell.scribe.warn(problem));
         self.options.config = live;
         self.engine.configure(engine_settings(&self.options));
     }

@@ -24,9 +24,11 @@ use crate::executor::{self, Executor};
 use crate::inbox::Inbox;
 use crate::journal::RunLog;
 use crate::request::RunId;
+use crate::router::SecretsAs;
 use crate::runs::Runs;
 use crate::sandbox::{Limits, Plan};
 use crate::status::State;
+use crate::vault::Vault;
 
 /// Why an attempt could not even be handed to a worker.
 pub enum NoStart {
@@ -45,6 +47,7 @@ pub struct Shell {
     pub(super) book: Book,
     pub(super) runs: Runs,
     pub(super) scribe: Arc<Scribe>,
+    pub(super) vault: Arc<Vault>,
     pub(super) shelf: Shelf,
     pub(super) executor: Executor,
     pub(super) inbox: Inbox,
@@ -104,7 +107,7 @@ impl Shell {
             let offset = self.book.with(id, |page| {
                 if let Some(line) = &line {
                     // A log that cannot be opened is told of where the run cannot do without it.
-                    let _ = open_log(page, &self.root, self.log_limit);
+                    let _ = open_log(page, &self.root, self.log_limit, &self.vault);
                     if let Some(log) = page.log.as_mut() {
                         log.line(self.clock.wall(), line);
                     }
@@ -153,6 +156,9 @@ impl Shell {
             NoStart::Problem(problem.help("put it back, or ask again: dispatcher retry"))
         })?;
         page.status.handler = Some(used);
+        let as_files = route.secrets_as == SecretsAs::File;
+        let secrets = self.vault.take(&request.kind, &route.secrets, as_files);
+        let secrets = secrets.map_err(|problem| NoStart::Problem(*problem))?;
         Ok(Plan {
             id: page.status.id,
             attempt,
@@ -168,6 +174,9 @@ impl Shell {
                 pids: Some(u64::from(route.pids)),
             },
             env: route.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            secrets,
+            secrets_as_files: as_files,
+            mask: self.vault.mask(),
             deadline: self.clock.wall().plus(routed.timeout),
             dry_run: request.dry_run,
         })
@@ -219,7 +228,8 @@ impl Shell {
         let wall = self.clock.wall();
         let done = self.book.with(id, |page| {
             settle(page, &verdict, wall);
-            let opened = open_log(page, &self.root, self.log_limit);
+            page.status = self.vault.mask().message(&page.status).unwrap_or_else(|| page.status.clone());
+            let opened = open_log(page, &self.root, self.log_limit, &self.vault);
             // The rest of what a person must know to mend it; a run that did run says it in one line.
             let never_ran = matches!(verdict.state, State::Rejected | State::Expired);
             let problems = if never_ran { &verdict.problems[..] } else { &[] };

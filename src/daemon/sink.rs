@@ -16,6 +16,7 @@ use crate::request::RunId;
 use crate::router::OnCrash;
 use crate::runs::Runs;
 use crate::status::State;
+use crate::vault::Vault;
 
 /// Writes what a running attempt says.
 pub struct Recorder {
@@ -25,6 +26,8 @@ pub struct Recorder {
     pub runs: Runs,
     /// The event streams.
     pub scribe: Arc<Scribe>,
+    /// What is masked.
+    pub vault: Arc<Vault>,
     /// For the status.
     pub clock: Clock,
     /// Of the repository.
@@ -35,15 +38,17 @@ pub struct Recorder {
     pub user: OnceLock<String>,
 }
 
-/// Opens a run's log where it is not open.
+/// Opens a run's log where it is not open; what it is told is masked.
 ///
 /// # Errors
 /// What the file system says, with the path.
-pub fn open_log(page: &mut Page, root: &Path, limit: u64) -> Result<(), String> {
+pub fn open_log(page: &mut Page, root: &Path, limit: u64, vault: &Vault) -> Result<(), String> {
     if page.log.is_none() {
         let path = root.join("logs").join(format!("{}.log", page.status.id));
         let log = RunLog::open(&path, limit);
-        page.log = Some(log.map_err(|error| format!("failed to open `{}`: {error}", path.display()))?);
+        let mut log = log.map_err(|error| format!("failed to open `{}`: {error}", path.display()))?;
+        log.set_mask(vault.mask());
+        page.log = Some(log);
     }
     Ok(())
 }
@@ -94,7 +99,11 @@ impl Sink for Recorder {
             page.status.attempt = attempt;
             page.status.started_at = Some(wall);
             // Once this is durable, the handler counts as started for ever.
-            open_log(page, &self.root, self.log_limit)?;
+            open_log(page, &self.root, self.log_limit, &self.vault)?;
+            if let Some(log) = page.log.as_mut() {
+                // It may have been opened before this attempt's secrets were read.
+                log.set_mask(self.vault.mask());
+            }
             self.write_header(page);
             let once = page.routed.as_ref().is_some_and(|routed| routed.route.on_crash == OnCrash::Fail);
             let begun = if once { self.runs.begin_once(&page.status) } else { self.runs.write_status(&page.status) };

@@ -12,7 +12,7 @@ use super::outcome::{Ended, Outcome};
 use super::pool::Shared;
 use crate::diagnostic::Diagnostic;
 use crate::launcher::{Order, Report, RunSpec, Supervised, sweep};
-use crate::sandbox::{Plan, WorkFolder};
+use crate::sandbox::{MemoryFolder, Plan, WorkFolder};
 use crate::status::SandboxUsed;
 
 /// Largest piece of output.
@@ -26,11 +26,15 @@ const TRIES: u32 = 3;
 
 /// Carries `plan` out.
 pub(super) fn carry_out(shared: &Shared, plan: &Plan) -> Outcome {
+    let memory = match memory(shared, plan) {
+        Ok(memory) => memory,
+        Err(message) => return not_started(shared, plan, message),
+    };
     let mut folder = match WorkFolder::create(&shared.work, plan, shared.launcher.user()) {
         Ok(folder) => folder,
         Err(e) => return not_started(shared, plan, e.to_string()),
     };
-    let spec = folder.spec(plan);
+    let spec = folder.spec(plan, memory.as_ref());
     let mut outcome = match ready(shared, plan, &spec) {
         Ok(supervised) => Attempt::new(shared, plan, &supervised, &mut folder).run(),
         Err(outcome) => *outcome,
@@ -39,6 +43,9 @@ pub(super) fn carry_out(shared: &Shared, plan: &Plan) -> Outcome {
         match folder.result() {
             Ok(result) => outcome.result = result,
             Err(problem) => outcome.problem = outcome.problem.or(Some(*problem)),
+        }
+        if let Some(result) = &mut outcome.result {
+            plan.mask.json(result);
         }
         let user = shared.launcher.user().name.clone();
         outcome.sandbox =
@@ -52,6 +59,16 @@ pub(super) fn carry_out(shared: &Shared, plan: &Plan) -> Outcome {
         );
     }
     outcome
+}
+
+/// Where the run's secrets lie, where they are given as files.
+fn memory(shared: &Shared, plan: &Plan) -> Result<Option<MemoryFolder>, String> {
+    if plan.secrets.is_empty() || !plan.secrets_as_files {
+        return Ok(None);
+    }
+    let say = |why: &dyn std::fmt::Display| format!("`secrets_as: file` needs a file system in memory: {why}");
+    let base = shared.memory.as_ref().map_err(|why| say(why))?;
+    MemoryFolder::create(base, &plan.secrets, shared.launcher.user()).map(Some).map_err(|error| say(&error))
 }
 
 fn not_started(shared: &Shared, plan: &Plan, message: String) -> Outcome {

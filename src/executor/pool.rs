@@ -21,6 +21,8 @@ pub struct Setup {
     pub launcher: crate::launcher::Setup,
     /// Folder of the work folders; every folder above it has to be passable for the handlers' user.
     pub work: PathBuf,
+    /// Folder for secrets as files, or why there is none.
+    pub memory: Result<PathBuf, String>,
 }
 
 /// Where the news of an attempt goes while it runs. Called on the worker's thread, one run at a time per thread.
@@ -78,6 +80,7 @@ struct Slot {
 pub(super) struct Shared {
     pub launcher: Launcher,
     pub work: PathBuf,
+    pub memory: Result<PathBuf, String>,
     pub sink: Arc<dyn Sink>,
     slots: Mutex<HashMap<RunId, Slot>>,
 }
@@ -121,8 +124,9 @@ impl Executor {
         sink: Arc<dyn Sink>,
         finished: Sender<Finished>,
     ) -> Result<Self, StartError> {
-        let launcher = Launcher::start(setup.launcher)?;
-        let shared = Arc::new(Shared { launcher, work: setup.work, sink, slots: Mutex::default() });
+        let launcher = Launcher::start(setup.launcher.clone())?;
+        let Setup { work: folder, memory, .. } = setup;
+        let shared = Arc::new(Shared { launcher, work: folder, memory, sink, slots: Mutex::default() });
         // The engine starts no more runs than there are workers; a second one each is for those that are just ending.
         let (queue, plans) = bounded(workers * 2);
         let mut threads = Vec::with_capacity(workers);
@@ -182,6 +186,10 @@ impl Executor {
         for thread in threads {
             // A worker's panic was caught and reported with its run.
             let _ = thread.join();
+        }
+        if let Ok(memory) = &shared.memory {
+            // Empty by now; what is not is cleared at the next start.
+            let _ = std::fs::remove_dir(memory);
         }
         drop(shared);
     }

@@ -1,6 +1,6 @@
 //! `logs/<id>.log`: what one run said over all its attempts, and the dispatcher's own lines between. Owns the limit:
-//! beyond it the head and a rolling tail stay, joined by one line that names the dropped range. Refuses symlinks and
-//! everything that the [`Cleaner`] refuses; never fails a run because of the disk.
+//! beyond it the head and a rolling tail stay, joined by one line that names the dropped range. Refuses symlinks, what
+//! its [`Mask`] covers, and everything that the [`Cleaner`] refuses; never fails a run because of the disk.
 //!
 //! The limit is kept in place, so that it costs no second file and no free space:
 //!
@@ -21,11 +21,13 @@ use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Cleaner;
 use super::cut::{self, CUT_LINE_MAX, Cut, Mark, OWN, RESET, grouped};
 use super::rotation::open_regular;
 use super::scan::{find_mark_in, scan};
+use crate::mask::{Mask, Masker};
 use crate::time::Time;
 
 /// Read, cleaned and moved at once.
@@ -51,7 +53,9 @@ pub struct RunLog {
     head: Option<Head>,
     /// Bytes after the end of the file that could not be written.
     missing: u64,
+    masker: Masker,
     cleaner: Cleaner,
+    masked: Vec<u8>,
     scratch: Vec<u8>,
     /// Something visible stands on the last line.
     open_line: bool,
@@ -73,7 +77,9 @@ impl RunLog {
             len,
             head: None,
             missing: 0,
+            masker: Masker::new(Arc::default()),
             cleaner: Cleaner::default(),
+            masked: Vec::new(),
             scratch: Vec::new(),
             open_line: false,
             error: None,
@@ -84,8 +90,30 @@ impl RunLog {
         Ok(log)
     }
 
+    /// From here on this is masked. To be called between two attempts: what an earlier mask holds back is written.
+    pub fn set_mask(&mut self, mask: Arc<Mask>) {
+        let mut rest = Vec::new();
+        self.masker.finish(&mut rest);
+        self.clean(&rest);
+        self.masker = Masker::new(mask);
+    }
+
     /// Raw output of the handler.
     pub fn output(&mut self, bytes: &[u8]) {
+        if self.masker.mask().is_empty() {
+            return self.clean(bytes);
+        }
+        let mut masked = mem::take(&mut self.masked);
+        for chunk in bytes.chunks(CHUNK) {
+            masked.clear();
+            // Before anything else: what is cut or escaped later is not recognised any more.
+            self.masker.push(chunk, &mut masked);
+            self.clean(&masked);
+        }
+        self.masked = masked;
+    }
+
+    fn clean(&mut self, bytes: &[u8]) {
         let mut clean = mem::take(&mut self.scratch);
         for chunk in bytes.chunks(CHUNK) {
             clean.clear();
@@ -97,10 +125,12 @@ impl RunLog {
 
     /// A line of the dispatcher's own, on a line of its own; `text` may have several and colours, all else is escaped.
     pub fn line(&mut self, time: Time, text: &str) {
+        let mask = Arc::clone(self.masker.mask());
+        let text = mask.text(text);
         let mut bytes = self.fresh_line();
         let clock = time.clock();
         let mut stamp = clock.clone();
-        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        for line in text.strip_suffix('\n').unwrap_or(&text).split('\n') {
             bytes.extend_from_slice(format!("{OWN}{stamp}{RESET}  ").as_bytes());
             let mut cleaner = Cleaner::default();
             cleaner.push(line.as_bytes(), &mut bytes);
@@ -116,6 +146,9 @@ impl RunLog {
 
     /// The handler has ended: what was held back is written, its line is ended and its colours are reset.
     pub fn finish_attempt(&mut self) {
+        let mut rest = Vec::new();
+        self.masker.finish(&mut rest);
+        self.clean(&rest);
         let mut clean = Vec::new();
         self.cleaner.finish(&mut clean);
         self.append(&clean);

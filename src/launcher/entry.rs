@@ -66,6 +66,8 @@ fn launch() -> io::Result<()> {
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     prctl::set_child_subreaper(true)?;
     prctl::set_name(c"dispatcher-lnch")?;
+    // Run specs hold secrets, and handlers may run as the same user.
+    prctl::set_dumpable(false)?;
     let Some((setup, _)) = daemon.receive::<Setup>()? else { return Ok(()) };
     let ready = privileges::resolve(&setup).and_then(|user| lock_dir(&setup.lock_dir).map(|()| user));
     let user = match ready {

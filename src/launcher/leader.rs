@@ -100,12 +100,18 @@ fn strings(spec: &RunSpec) -> Result<Strings, Errno> {
     for arg in &spec.args {
         argv.push(text(arg.as_bytes())?);
     }
-    let env = spec.env.iter().map(|(name, value)| text(format!("{name}={value}").as_bytes()));
+    let plain = spec.env.iter().map(|(name, value)| (name, value.as_bytes()));
+    let secret = spec.secrets.iter().map(|(name, value)| (name, value.expose()));
+    let env = plain.chain(secret).map(|(name, value)| text(&[name.as_bytes(), b"=", value].concat()));
     Ok(Strings { program, argv, env: env.collect::<Result<_, _>>()? })
 }
 
 fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> Result<Strings, (Stage, Errno)> {
     let at = |stage: Stage| move |errno: Errno| (stage, errno);
+    if !user.switch {
+        // Else its own files in `/proc` would belong to root.
+        prctl::set_dumpable(true).map_err(at(Stage::Prepare))?;
+    }
     descriptors(pipes, user).map_err(at(Stage::Prepare))?;
     nix::unistd::setsid().map_err(at(Stage::Prepare))?;
     sys::reset_signals().map_err(at(Stage::Prepare))?;

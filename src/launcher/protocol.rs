@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::SecretValue;
+
 /// What a launcher is told once, at its start, by the host's configuration. Never by a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
@@ -67,8 +69,12 @@ pub struct RunSpec {
     pub program: PathBuf,
     /// Without the program's own name.
     pub args: Vec<String>,
-    /// The whole environment.
+    /// The whole environment, but for what follows.
     pub env: Vec<(String, String)>,
+    /// Variables that hold secrets; no name is in `env` too.
+    pub secrets: Vec<(String, SecretValue)>,
+    /// A folder that the supervisor removes when nothing of the run is left: whoever made it may be dead by then.
+    pub scrub: Option<PathBuf>,
     /// Working folder.
     pub cwd: PathBuf,
     /// Its limits.

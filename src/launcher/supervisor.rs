@@ -115,6 +115,10 @@ fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User, isolated
         supervisor.run();
     }
     supervisor.finish();
+    if let Some(folder) = &spec.scrub {
+        // The worker does it as well, and says so where it cannot be done.
+        let _ = std::fs::remove_dir_all(folder);
+    }
     Ok(failed.unwrap_or_else(|| supervisor.exited()))
 }
 

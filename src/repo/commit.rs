@@ -1,6 +1,7 @@
 //! Recording runs: one commit per batch, made by tree edit, written as one pack. Owns the message (CONTRACT section 7)
 //! and refuses to commit anything but a run's own paths and the removal of its request.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -36,6 +37,19 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// Those of this regular file, read at the commit; symbolic links are not followed.
     File(PathBuf),
+}
+
+impl Content {
+    /// The bytes as they are now.
+    ///
+    /// # Errors
+    /// As reading the file; it is not a regular file.
+    pub fn read(&self) -> std::io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+            Self::File(path) => read_regular(path).map(Cow::Owned),
+        }
+    }
 }
 
 /// One file of a run.

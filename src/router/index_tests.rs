@@ -74,7 +74,7 @@ fn every_key_is_read() {
     };
     assert_eq!(deploy.route, expect);
     assert_eq!((deploy.place.line, deploy.place.col), (7, 10));
-    assert_eq!(expect.needs(), ["container", "network: none", "secrets", "sandbox: strict", "cpus"]);
+    assert_eq!(expect.needs(), ["container", "network: none", "sandbox: strict", "cpus"]);
 }
 
 #[test]

@@ -179,7 +179,6 @@ impl Route {
         [
             (self.container.is_some(), "container"),
             (self.network == Network::None, "network: none"),
-            (!self.secrets.is_empty(), "secrets"),
             (self.strict, "sandbox: strict"),
             (self.cpus.is_some(), "cpus"),
         ]

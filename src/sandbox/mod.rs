@@ -2,6 +2,7 @@
 //! request, result and progress pass.
 
 mod environment;
+mod memory;
 mod own;
 mod plan;
 mod progress;
@@ -9,6 +10,7 @@ mod remove;
 mod result;
 mod work;
 
+pub use memory::{MemoryFolder, memory_base};
 pub use plan::{Limits, Plan};
 pub use progress::{Progress, Step};
 pub use result::read_result;

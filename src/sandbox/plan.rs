@@ -1,11 +1,14 @@
 //! One attempt of a run as it is to be carried out: plain data, all decisions taken.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::mask::Mask;
 use crate::request::{Kind, Resource, RunId};
+use crate::secret::SecretValue;
 use crate::time::Time;
 
 /// What one attempt is held to.
@@ -22,7 +25,7 @@ pub struct Limits {
 }
 
 /// One attempt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The run.
     pub id: RunId,
@@ -40,8 +43,14 @@ pub struct Plan {
     pub params: Map<String, Value>,
     /// What it is held to.
     pub limits: Limits,
-    /// The router's variables and the secrets, in this order; a later name wins.
+    /// The router's variables; a later name wins.
     pub env: Vec<(String, String)>,
+    /// By the names of the variables that carry them.
+    pub secrets: Vec<(String, SecretValue)>,
+    /// The variables hold paths of files in memory instead of the values.
+    pub secrets_as_files: bool,
+    /// Of what the handler says through its files: progress and result.
+    pub mask: Arc<Mask>,
     /// When the time box ends, on the wall clock; only told to the handler, nothing is decided by it.
     pub deadline: Time,
     /// Told to the handler.

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::own;
+use crate::mask::Mask;
 use crate::text;
 
 /// Most bytes that are looked at in one go; of more, the end.
@@ -33,13 +35,14 @@ pub struct Progress {
     /// Size and time of the last change that was seen.
     seen: (u64, i64, i64),
     last: Option<Step>,
+    mask: Arc<Mask>,
 }
 
 impl Progress {
     /// Follows the file that `uid` will make at `path`.
     #[must_use]
-    pub fn new(path: PathBuf, uid: u32) -> Self {
-        Self { path, uid, file: None, seen: (0, 0, 0), last: None }
+    pub fn new(path: PathBuf, uid: u32, mask: Arc<Mask>) -> Self {
+        Self { path, uid, file: None, seen: (0, 0, 0), last: None, mask }
     }
 
     /// The newest step, where it is another one than the last time.
@@ -58,7 +61,10 @@ impl Progress {
         let start = now.0.saturating_sub(WINDOW);
         let mut bytes = vec![0; usize::try_from(now.0 - start).ok()?];
         let length = file.read_at(&mut bytes, start).ok()?;
-        let step = last_step(&bytes[..length])?;
+        // Of a line whose beginning is not seen nothing is shown: what it has of a secret would not be recognised.
+        let skipped = if start > 0 { bytes[..length].iter().position(|&b| b == b'\n')? + 1 } else { 0 };
+        // Before it is cut.
+        let step = last_step(&self.mask.bytes(&bytes[skipped..length]))?;
         if self.last.as_ref() == Some(&step) {
             return None;
         }
@@ -119,7 +125,7 @@ mod tests {
     fn every_change_is_seen_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("progress");
-        let mut progress = Progress::new(path.clone(), nix::unistd::geteuid().as_raw());
+        let mut progress = Progress::new(path.clone(), nix::unistd::geteuid().as_raw(), Arc::default());
         assert_eq!(progress.poll(), None);
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert_eq!(progress.poll(), None, "a link is not followed");
@@ -138,5 +144,21 @@ mod tests {
         assert_eq!(progress.poll().unwrap().total, Some(9));
         file.write_all(&b"y\n".repeat(1 << 20)).unwrap();
         assert_eq!(progress.poll().unwrap().text, "y", "only the end of much is read");
+    }
+
+    #[test]
+    fn a_secret_is_masked_before_the_line_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let mut file = File::create(&path).unwrap();
+        let mask = Arc::new(Mask::new([&b"hunter2-hunter"[..]]).unwrap());
+        let mut progress = Progress::new(path, nix::unistd::geteuid().as_raw(), mask);
+        for before in [0, LONGEST - 4, LONGEST * 4 - 4, 20_000] {
+            let line = "y".repeat(before) + "hunter2-hunter\n";
+            file.write_all(line.as_bytes()).unwrap();
+            let step = progress.poll();
+            assert!(step.as_ref().is_none_or(|step| !step.text.contains("hunt")), "{before}: {step:?}");
+            assert_eq!(step.is_some(), before < 20_000, "{before}");
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::environment::{Files, environment};
+use super::memory::MemoryFolder;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::{remove, result};
@@ -66,20 +68,31 @@ impl WorkFolder {
         &self.path
     }
 
-    /// What the launcher needs to know of the attempt.
+    /// What the launcher needs to know of the attempt, whose secrets lie in `memory` where they are given as files.
     #[must_use]
-    pub fn spec(&self, plan: &Plan) -> RunSpec {
+    pub fn spec(&self, plan: &Plan, memory: Option<&MemoryFolder>) -> RunSpec {
         let at = |name| self.path.join(name);
         let (home, tmp, request, params) = (at("home"), at("tmp"), at(REQUEST), at(PARAMS));
         let (result, progress) = (at(RESULT), at(PROGRESS));
         let files =
             Files { home: &home, tmp: &tmp, request: &request, params: &params, result: &result, progress: &progress };
         let limits = plan.limits;
+        let mut env = environment(plan, &files);
+        env.retain(|(name, _)| plan.secrets.iter().all(|(secret, _)| secret != name));
+        let secrets = match memory {
+            Some(memory) => {
+                env.extend(plan.secrets.iter().map(|(name, _)| (name.clone(), text(&memory.file(name)))));
+                Vec::new()
+            }
+            None => plan.secrets.clone(),
+        };
         RunSpec {
             lock: plan.resource.lock_file(),
             program: plan.program.clone(),
-            args: vec![request.to_string_lossy().into_owned()],
-            env: environment(plan, &files),
+            args: vec![text(&request)],
+            env,
+            secrets,
+            scrub: memory.map(|memory| memory.path().to_owned()),
             cwd: at("cwd"),
             boxes: Boxes { timeout: limits.timeout, grace: limits.grace, memory: limits.memory, pids: limits.pids },
         }
@@ -107,11 +120,16 @@ impl WorkFolder {
     }
 }
 
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 const REQUEST: &str = "request.yml";
 const PARAMS: &str = "params.json";
 const RESULT: &str = "result.json";
 const PROGRESS: &str = "progress";
 
+/// Fills the folder; the file of the progress.
 fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
     let own = |path: &Path| match user.switch {
         true => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
@@ -135,7 +153,7 @@ fn fill(path: &Path, plan: &Plan, user: &User) -> io::Result<Progress> {
     file(PARAMS, &serde_json::to_vec(&plan.params)?)?;
     // Result and progress are the handler's to make: most make neither.
     own(path)?;
-    Ok(Progress::new(path.join(PROGRESS), user.uid))
+    Ok(Progress::new(path.join(PROGRESS), user.uid, Arc::clone(&plan.mask)))
 }
 
 /// Removes every work folder that an earlier life left; how many.

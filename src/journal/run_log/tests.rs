@@ -44,6 +44,31 @@ fn shown(log: &str) -> String {
 }
 
 #[test]
+fn secrets_are_masked_in_output_and_in_own_lines_however_it_is_cut() {
+    let input = "pw hunter2-hunter2-hunter \x1b[31mhunter2-hunter\x1b[0m\nhunter2-hunt";
+    for at_byte in 0..=input.len() {
+        let case = Case::new();
+        let mut log = case.open(1 << 20);
+        log.set_mask(Arc::new(Mask::new([&b"hunter2-hunter"[..]]).unwrap()));
+        log.line(at(0), "asked for because of hunter2-hunter");
+        let (a, b) = input.as_bytes().split_at(at_byte);
+        log.output(a);
+        log.output(b);
+        log.finish_attempt();
+        // The next attempt's values are others, and what the first one said is written.
+        log.set_mask(Arc::new(Mask::new([&b"hunter2-hunter"[..], b"another-one"]).unwrap()));
+        log.output(b"another-one\n");
+        log.finish_attempt();
+        assert_eq!(
+            shown(&case.read()),
+            "«own»00:00:00.000«0»  asked for because of [masked]\npw [masked] «31»[masked]«0»\nhunter2-hunt\n[masked]\n",
+            "cut at {at_byte}"
+        );
+        assert_eq!(log.offset(), case.read().len() as u64);
+    }
+}
+
+#[test]
 fn own_lines_stand_alone_and_cannot_be_forged() {
     let case = Case::new();
     let mut log = case.open(1 << 20);

@@ -4,4 +4,5 @@ mod boxes;
 mod crash;
 mod ends;
 mod sandbox;
+mod secrets;
 mod stage;

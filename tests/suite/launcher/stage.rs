@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use dispatcher::executor::{Executor, Finished, Outcome, Setup, Sink};
 use dispatcher::request::RunId;
-use dispatcher::sandbox::{Limits, Plan};
+use dispatcher::sandbox::{Limits, Plan, memory_base};
 use dispatcher::time::Time;
 
 /// Longest that any single thing may take; only a failing test waits for it.
@@ -46,12 +46,22 @@ impl Sink for Heard {
     }
 }
 
+/// A folder in memory that is removed with its stage.
+pub struct Memory(pub PathBuf);
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A folder that every user can pass, with handlers, locks and work folders.
 pub struct Stage {
     pub executor: Executor,
     pub news: Receiver<News>,
     pub finished: Receiver<Finished>,
     dir: PathBuf,
+    pub memory: Memory,
     _own: Option<tempfile::TempDir>,
 }
 
@@ -79,9 +89,10 @@ impl Stage {
         let (to_news, news) = unbounded();
         let (to_finished, finished) = unbounded();
         let sink = Arc::new(Heard { news: to_news, refuse });
-        let setup = Setup { launcher, work: dir.join("work") };
+        let memory = Memory(memory_base(&format!("stage-{}", fastrand::u64(..))).unwrap());
+        let setup = Setup { launcher, work: dir.join("work"), memory: Ok(memory.0.clone()) };
         let executor = Executor::start(4, setup, sink, to_finished).unwrap();
-        Self { executor, news, finished, dir: dir.to_owned(), _own: None }
+        Self { executor, news, finished, dir: dir.to_owned(), memory, _own: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -119,6 +130,9 @@ impl Stage {
                 pids: None,
             },
             env: Vec::new(),
+            secrets: Vec::new(),
+            secrets_as_files: false,
+            mask: Arc::default(),
             deadline: Time::from_millis(1_763_900_900_000),
             dry_run: false,
         }

@@ -2,6 +2,7 @@
 
 mod git;
 mod queue;
+mod secrets;
 mod signals;
 mod table;
 mod take;

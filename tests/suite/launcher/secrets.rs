@@ -29,7 +29,7 @@ fn as_variables_they_replace_others_of_that_name() {
 
 #[test]
 fn as_files_they_are_in_memory_and_the_users_own() {
-    let stage = Stage::new();
+    let stage = Stage::with_memory();
     let plan = with_secret(
         stage.script(
             "cat $TOKEN; echo; stat -c '%a %u' $TOKEN $(dirname $TOKEN); stat -f -c %T $TOKEN; ls $(dirname $(dirname $TOKEN)) 2>&1 | grep -c denied; echo x >$TOKEN; true",
@@ -45,20 +45,20 @@ fn as_files_they_are_in_memory_and_the_users_own() {
         format!("{VALUE}\n400 {0}\n700 {0}\ntmpfs\n{hidden}", user.uid)
     );
     assert_eq!(outcome.ended, Ended::Exited(0));
-    assert_eq!(fs::read_dir(&stage.memory.0).unwrap().count(), 0, "gone afterwards");
+    assert_eq!(fs::read_dir(&stage.memory.as_ref().unwrap().0).unwrap().count(), 0, "gone afterwards");
 }
 
 #[test]
 fn files_in_memory_go_when_a_run_is_killed() {
-    let stage = Stage::new();
+    let stage = Stage::with_memory();
     let plan = with_secret(stage.script("echo $$; exec sleep 600"), true);
     let id = plan.id;
     stage.executor.submit(plan).unwrap();
     stage.first_line();
-    assert_eq!(fs::read_dir(&stage.memory.0).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&stage.memory.as_ref().unwrap().0).unwrap().count(), 1);
     stage.executor.terminate(id, How::Kill);
     stage.outcome();
-    assert_eq!(fs::read_dir(&stage.memory.0).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&stage.memory.as_ref().unwrap().0).unwrap().count(), 0);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub struct Stage {
     pub news: Receiver<News>,
     pub finished: Receiver<Finished>,
     dir: PathBuf,
-    pub memory: Memory,
+    pub memory: Option<Memory>,
     _own: Option<tempfile::TempDir>,
 }
 
@@ -81,16 +81,28 @@ impl Stage {
         Self { _own: Some(own), ..Self::at(&dir, refuse) }
     }
 
+    /// It can give secrets as files.
+    pub fn with_memory() -> Self {
+        let own = tempfile::Builder::new().prefix("stage").tempdir().unwrap();
+        let dir = own.path().to_owned();
+        let memory = Memory(memory_base(&format!("stage-{}", fastrand::u64(..))).unwrap());
+        Self { _own: Some(own), ..Self::made(&dir, false, Some(memory)) }
+    }
+
     /// A stage in a folder that somebody else removes.
     pub fn at(dir: &Path, refuse: bool) -> Self {
+        Self::made(dir, refuse, None)
+    }
+
+    fn made(dir: &Path, refuse: bool, memory: Option<Memory>) -> Self {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o711)).unwrap();
         DirBuilder::new().recursive(true).mode(0o755).create(dir.join("handlers")).unwrap();
         let launcher = setup(dir);
         let (to_news, news) = unbounded();
         let (to_finished, finished) = unbounded();
         let sink = Arc::new(Heard { news: to_news, refuse });
-        let memory = Memory(memory_base(&format!("stage-{}", fastrand::u64(..))).unwrap());
-        let setup = Setup { launcher, work: dir.join("work"), memory: Ok(memory.0.clone()) };
+        let base = memory.as_ref().map(|memory| memory.0.clone()).ok_or_else(|| "there is none".to_owned());
+        let setup = Setup { launcher, work: dir.join("work"), memory: base };
         let executor = Executor::start(4, setup, sink, to_finished).unwrap();
         Self { executor, news, finished, dir: dir.to_owned(), memory, _own: None }
     }

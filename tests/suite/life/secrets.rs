@@ -229,6 +229,47 @@ fn what_masking_missed_does_not_get_into_a_commit() {
     safe.world.sound();
 }
 
+/// `DISPATCHER_RUNS=1000 cargo test --test suite many_runs` is the long form.
+#[test]
+fn nothing_of_them_is_anywhere_after_many_runs() {
+    let runs: usize = std::env::var("DISPATCHER_RUNS").map_or(40, |text| text.parse().unwrap());
+    let safe = Safe::new();
+    let daemon = Daemon::start(&safe.world);
+    let script = "echo \"$TOKEN $KEY\"; echo \"1/2 $TOKEN\" >>$DISPATCH_PROGRESS; printf '{\"k\": \"%s\"}' \"$(echo $KEY)\" >$DISPATCH_RESULT; exit $((DISPATCH_ATTEMPT % 3))";
+    for run in 0..runs {
+        let params = serde_json::json!({ "on": format!("r{run}"), "sh": script });
+        safe.world.drop_in(&format!("{run}.yml"), &format!("kind: tell\nparams: {params}\n"));
+    }
+    let done = || safe.world.events().iter().filter(|event| event["event"] == "run.finished").count();
+    let mut seen = 0;
+    while done() < runs {
+        seen += look_around();
+    }
+    daemon.stop();
+    println!("{runs} runs, {seen} looks at processes");
+    safe.grep(&PIECES);
+    safe.world.sound();
+}
+
+/// No process has a secret in its command line, and none but the handlers' in its environment; how many were looked at.
+fn look_around() -> usize {
+    let pids =
+        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut looks = 0;
+    for pid in pids {
+        let (Ok(line), Ok(env)) = (fs::read(format!("/proc/{pid}/cmdline")), fs::read(format!("/proc/{pid}/environ")))
+        else {
+            continue;
+        };
+        looks += 1;
+        assert_clean("a command line", &String::from_utf8_lossy(&line), &PIECES);
+        if !env.split(|&b| b == 0).any(|one| one.starts_with(b"DISPATCH_ID=")) {
+            assert_clean("an environment", &String::from_utf8_lossy(&env), &PIECES);
+        }
+    }
+    looks
+}
+
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }

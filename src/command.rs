@@ -50,6 +50,9 @@ pub enum Command {
     Drain,
     /// Look at the remote and at the inbox now; answers when both are done.
     Fetch,
+    /// How everything stands, with the number of the newest event; then every event, as a line of its own, until the
+    /// client hangs up. A client that reads too slowly misses some and is told how many.
+    Watch,
 }
 
 /// Whose history counts after a remote was rewritten. What leaves the branch stays under `refs/dispatcher/kept/`.

@@ -2,6 +2,7 @@
 //! run in a sandbox, logged, recorded in `processed/<id>/` and pushed.
 
 pub mod backoff;
+pub(crate) mod checkout;
 pub mod cli;
 pub mod command;
 pub mod config;

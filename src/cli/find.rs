@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Exit, Failure, checkout};
+use crate::checkout;
+use crate::cli::{Exit, Failure};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::quantity::round_duration;
 use crate::request::RunId;

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::checkout;
 use crate::cli::args::List;
 use crate::cli::context::Context;
 use crate::cli::find::{Shelf, ago, bad};
-use crate::cli::{Exit, Failure, checkout};
+use crate::cli::{Exit, Failure};
 use crate::daemon::wall;
 use crate::diagnostic::Diagnostic;
 use crate::quantity::{round_duration, show_size};

@@ -2,7 +2,6 @@
 
 mod args;
 mod ask;
-mod checkout;
 mod context;
 mod demo;
 mod exit;

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::checkout;
 use crate::cli::args::{Follow, Retry, Submit};
 use crate::cli::ask;
 use crate::cli::context::Context;
 use crate::cli::find::Shelf;
-use crate::cli::{Exit, Failure, checkout, follow, serve, validate};
+use crate::cli::{Exit, Failure, follow, serve, validate};
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
 use crate::repo::{Integrated, NewFile, Oid, PushOutcome, Repo};

@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::checkout;
+use crate::cli::Failure;
 use crate::cli::context::Context;
-use crate::cli::{Failure, checkout};
 use crate::journal::{Cleaner, LogFollower};
 use crate::request::RunId;
 

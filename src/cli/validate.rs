@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::checkout;
 use crate::cli::context::Context;
 use crate::cli::list::table;
 use crate::cli::serve;
-use crate::cli::{Exit, Failure, checkout, failure};
+use crate::cli::{Exit, Failure, failure};
 use crate::daemon::{self, Library, Source, understand};
 use crate::diagnostic::Diagnostic;
 use crate::quantity::{show_duration, show_size};

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::viewers::Notice;
 use super::wire::{Lines, NoLine};
 use crate::command::{Answer, Ask, Command, PROTOCOL};
 use crate::diagnostic::Diagnostic;
+use crate::event::Entry;
 
 /// Longest answer, in bytes.
 const LONGEST: usize = 16 << 20;
@@ -177,6 +179,47 @@ impl Client {
         let answer = serde_json::from_slice(&line).map_err(|e| AskError::Version(e.to_string()))?;
         let (Answer::Ok { v, .. } | Answer::Error { v, .. }) = &answer;
         if *v == PROTOCOL { Ok(answer) } else { Err(AskError::Version(format!("it is {v}"))) }
+    }
+}
+
+/// What a viewer hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Something happened.
+    Event(Box<Entry>),
+    /// Something about the watching itself.
+    Notice(Notice),
+    /// A line of a later version of the daemon.
+    Unknown,
+}
+
+/// A connection that hears of everything that happens. After an `AskError` other than `TimedOut` it is of no more use.
+pub struct Watcher {
+    lines: Lines,
+}
+
+impl Client {
+    /// Asks how everything stands and hears of every event from then on. The answer is the first of the two.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn watch(mut self, time: Option<Duration>) -> Result<(Answer, Watcher), AskError> {
+        let answer = self.ask(Command::Watch, time)?;
+        Ok((answer, Watcher { lines: self.lines }))
+    }
+}
+
+impl Watcher {
+    /// The next thing that happens: waits for ever without a `time`.
+    ///
+    /// # Errors
+    /// `TimedOut` where nothing happened, `Closed` where the daemon ended or this viewer was too slow.
+    pub fn next(&mut self, time: Option<Duration>) -> Result<News, AskError> {
+        let line = self.lines.next(LONGEST, time)?;
+        Ok(match serde_json::from_slice(&line) {
+            Ok(entry) => News::Event(Box::new(entry)),
+            Err(_) => serde_json::from_slice(&line).map_or(News::Unknown, News::Notice),
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt::PeerCredentials};
 
+use super::viewers::{Notice, Subscription, Viewers};
 use super::wire::{Lines, NoLine};
 use crate::command::{Answer, Ask, Command, PROTOCOL, Peer};
 
@@ -23,7 +24,7 @@ use crate::command::{Answer, Ask, Command, PROTOCOL, Peer};
 const LONGEST: usize = 64 << 10;
 /// Connections that are read from or written to at the same time: people and their tools, not a service for many.
 const BUSY: usize = 16;
-/// Connections that wait for the end of a run; each is an idle thread.
+/// Connections that wait for the end of a run or watch; each is a thread that is idle most of the time.
 const WAITING: usize = 256;
 /// How long a new client waits for one of the others: most are done at once.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LINE_TIME: Duration = Duration::from_secs(10);
 /// For the daemon to answer; the longest command is a fetch, which has deadlines of its own.
 const ANSWER_TIME: Duration = Duration::from_secs(600);
+/// Bytes of events that are written to a viewer at once.
+const BATCH: usize = 64 << 10;
 /// How often a wait looks whether its client is still there.
 const HANGUP_CHECK: Duration = Duration::from_millis(200);
 
@@ -68,7 +71,7 @@ impl Server {
     ///
     /// # Errors
     /// `BindError`, also for a path that is longer than a socket's may be (100 bytes).
-    pub fn bind(path: &Path, group: Option<u32>, calls: Sender<Call>) -> Result<Self, BindError> {
+    pub fn bind(path: &Path, group: Option<u32>, calls: Sender<Call>, viewers: Viewers) -> Result<Self, BindError> {
         let failed = |source| BindError { path: path.to_owned(), source };
         // Made complete under another name: nobody can connect before mode and group are right.
         let mut new = path.as_os_str().to_owned();
@@ -88,7 +91,7 @@ impl Server {
         };
         let (listener, inode) = make().map_err(failed)?;
         let (listener, stopped) = (Arc::new(listener), Arc::new(AtomicBool::new(false)));
-        let door = Door { listener: Arc::clone(&listener), stopped: Arc::clone(&stopped), calls };
+        let door = Door { listener: Arc::clone(&listener), stopped: Arc::clone(&stopped), calls, viewers };
         let thread = std::thread::Builder::new().name("control".into()).spawn(move || door.run()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), inode, listener, stopped, thread: Some(thread) })
     }
@@ -142,6 +145,7 @@ struct Door {
     listener: Arc<UnixListener>,
     stopped: Arc<AtomicBool>,
     calls: Sender<Call>,
+    viewers: Viewers,
 }
 
 impl Door {
@@ -163,6 +167,7 @@ impl Door {
             };
             let talk = Talk {
                 calls: self.calls.clone(),
+                viewers: self.viewers.clone(),
                 stopped: Arc::clone(&self.stopped),
                 waiting: waiting.clone(),
                 busy: busy.clone(),
@@ -185,6 +190,7 @@ fn refuse(stream: UnixStream, code: &str, message: &str, exit: i32) {
 
 struct Talk {
     calls: Sender<Call>,
+    viewers: Viewers,
     stopped: Arc<AtomicBool>,
     waiting: Seats,
     busy: Seats,
@@ -198,6 +204,7 @@ impl Talk {
         while !self.stopped.load(Ordering::Acquire) {
             let (answer, go_on) = match lines.next(LONGEST, Some(LINE_TIME)) {
                 Ok(line) => match read(&line) {
+                    Ok(Command::Watch) => return self.watch(lines, &peer, &mut seat),
                     Ok(command) => {
                         let Some(answer) = self.ask(command, &peer, &lines.stream, &mut seat) else { return };
                         (answer, seat.is_some())
@@ -212,6 +219,51 @@ impl Talk {
             };
             let Ok(line) = serde_json::to_vec(&answer) else { return };
             if lines.send(line, Some(LINE_TIME)).is_err() || !go_on {
+                return;
+            }
+        }
+    }
+
+    /// Answers how everything stands, and then writes every event that comes. A viewer that does not read is written to
+    /// for a bounded time and then left; it can come again.
+    fn watch(&self, mut lines: Lines, peer: &Peer, seat: &mut Option<Seat>) {
+        let Some(_bench) = self.waiting.take(Duration::ZERO) else {
+            let full = error("E0705", &format!("{WAITING} clients wait or watch already"), "try again", 75);
+            let _ = lines.send(serde_json::to_vec(&full).unwrap_or_default(), Some(LINE_TIME));
+            return;
+        };
+        // Before the question: what happens between the answer and the first event must be in one of the two.
+        let events = self.viewers.subscribe();
+        if let Some(answer) = self.ask(Command::Watch, peer, &lines.stream, seat) {
+            *seat = None;
+            let first = serde_json::to_vec(&answer).unwrap_or_default();
+            if lines.send(first, Some(LINE_TIME)).is_ok() && matches!(answer, Answer::Ok { .. }) {
+                self.stream(&mut lines, &events);
+            }
+        }
+        drop(events);
+        self.viewers.left();
+    }
+
+    fn stream(&self, lines: &mut Lines, events: &Subscription) {
+        loop {
+            let mut batch = match events.lines.recv_timeout(HANGUP_CHECK) {
+                Ok(line) => line.to_vec(),
+                Err(_) if self.stopped.load(Ordering::Acquire) || has_hung_up(&lines.stream) => return,
+                Err(_) => continue,
+            };
+            while batch.len() < BATCH
+                && let Ok(line) = events.lines.try_recv()
+            {
+                batch.push(b'\n');
+                batch.extend_from_slice(&line);
+            }
+            let skipped = events.skipped();
+            if skipped > 0 {
+                batch.push(b'\n');
+                batch.extend(serde_json::to_vec(&Notice::Skipped(skipped)).unwrap_or_default());
+            }
+            if lines.send(batch, Some(LINE_TIME)).is_err() {
                 return;
             }
         }

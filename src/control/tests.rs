@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::*;
 use crate::command::{Answer, Command, PROTOCOL};
+use crate::event::{Entry, Event};
 use crate::request::RunId;
 use crate::time::Time;
 
@@ -23,11 +24,17 @@ struct World {
 }
 
 fn world() -> World {
+    watched().0
+}
+
+/// A server and those who watch.
+fn watched() -> (World, Viewers) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("3f9a1c7e5b0e.sock");
     let (to, calls) = bounded(4);
-    let server = Server::bind(&path, None, to).unwrap();
-    World { _dir: dir, path, server, calls }
+    let viewers = Viewers::default();
+    let server = Server::bind(&path, None, to, viewers.clone()).unwrap();
+    (World { _dir: dir, path, server, calls }, viewers)
 }
 
 impl World {
@@ -90,6 +97,7 @@ fn other_versions_and_bad_lines_are_told_so() {
     for (line, code, exit) in [
         (&b"{\"v\":2,\"cmd\":\"status\"}\n"[..], "E0709", 76),
         (b"{\"v\":99,\"cmd\":\"fly\",\"x\":1}\n", "E0709", 76),
+        (b"{\"v\":2,\"cmd\":\"watch\"}\n", "E0709", 76),
         (b"{\"cmd\":\"status\"}\n", "E0706", 65),
         (b"{\"v\":1,\"cmd\":\"fly\"}\n", "E0706", 65),
         (b"{\"v\":1,\"cmd\":\"pause\",\"reason\":null,\"by\":\"x\"}\n", "E0706", 65),
@@ -175,7 +183,7 @@ fn a_stale_socket_is_replaced() {
     let world = world();
     let before = std::fs::metadata(&world.path).unwrap().ino();
     let (to, calls) = bounded(1);
-    let second = Server::bind(&world.path, None, to).unwrap();
+    let second = Server::bind(&world.path, None, to, Viewers::default()).unwrap();
     assert_ne!(std::fs::metadata(&world.path).unwrap().ino(), before);
     drop(world.server);
     assert!(world.path.exists(), "another's socket is not removed");
@@ -185,7 +193,7 @@ fn a_stale_socket_is_replaced() {
     daemon.join().unwrap();
     drop(second);
     let long = world.path.with_file_name("x".repeat(120));
-    assert!(Server::bind(&long, None, bounded(1).0).is_err());
+    assert!(Server::bind(&long, None, bounded(1).0, Viewers::default()).is_err());
 }
 
 #[test]
@@ -236,4 +244,50 @@ fn messages_say_what_to_do() {
          \u{20}  = note: owned by root:dispatcher mode 0660; you are ana (groups: ana, docker)\n\
          \u{20}  = help: sudo usermod -aG dispatcher ana   then log in again\n"
     );
+}
+
+#[test]
+fn a_viewer_hears_of_everything_after_the_answer() {
+    let (world, viewers) = watched();
+    let calls = world.calls.clone();
+    let daemon = std::thread::spawn(move || calls.recv().unwrap().reply.send(Answer::ok(7.into())).unwrap());
+    let (answer, mut watcher) = world.client().watch(Some(LONG)).unwrap();
+    daemon.join().unwrap();
+    assert_eq!(answer, Answer::ok(7.into()));
+    assert_eq!(watcher.next(Some(LONG)).unwrap(), News::Notice(Notice::Viewers(1)));
+    assert!(matches!(watcher.next(Some(Duration::from_millis(1))), Err(AskError::TimedOut)));
+    let entry = |seq| Entry { v: 1, seq, ts: Time::from_millis(0), event: Event::Resumed { by: "ana\n".into() } };
+    (1..=3).for_each(|seq| viewers.publish(&entry(seq)));
+    for seq in 1..=3 {
+        assert_eq!(watcher.next(Some(LONG)).unwrap(), News::Event(Box::new(entry(seq))));
+    }
+    drop(world.server);
+    assert!(matches!(watcher.next(Some(LONG)), Err(AskError::Closed)));
+}
+
+#[test]
+fn a_viewer_that_stands_still_is_left_behind_and_told_so() {
+    let (world, viewers) = watched();
+    let calls = world.calls.clone();
+    let daemon = std::thread::spawn(move || calls.recv().unwrap().reply.send(Answer::ok(7.into())).unwrap());
+    let (_, mut watcher) = world.client().watch(Some(LONG)).unwrap();
+    daemon.join().unwrap();
+    let by = "x".repeat(1_000);
+    let all = 20_000;
+    for seq in 0..all {
+        // Never waits: nobody reads while this goes on.
+        let event = Event::Resumed { by: by.clone() };
+        viewers.publish(&Entry { v: 1, seq, ts: Time::from_millis(0), event });
+    }
+    let (mut heard, mut skipped) = (0, 0);
+    while heard + skipped < all {
+        match watcher.next(Some(LONG)).unwrap() {
+            News::Event(_) => heard += 1,
+            News::Notice(Notice::Skipped(n)) => skipped += n,
+            News::Notice(Notice::Viewers(n)) => assert_eq!(n, 1),
+            News::Unknown => panic!("no line is unknown"),
+        }
+    }
+    assert_eq!(heard + skipped, all);
+    assert!(skipped > 0, "the queue is bounded");
 }

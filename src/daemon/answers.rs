@@ -144,6 +144,14 @@ impl Shell {
                 say(Answer::ok(self.status(engine, facts)));
                 None
             }
+            Command::Watch => {
+                // The number first: an event that comes in between is told of twice rather than never.
+                let seq = self.scribe.seq();
+                let mut body = self.status(engine, facts);
+                body["seq"] = seq.into();
+                say(Answer::ok(body));
+                None
+            }
             Command::Wait { id } if self.book.has(id) => {
                 self.waiting.runs.entry(id).or_default().push(reply);
                 None

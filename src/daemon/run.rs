@@ -125,7 +125,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let settings =
         inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
     let inbox = Inbox::start(settings, to_notices).map_err(|error| Refused::io("watch the inbox", &error))?;
-    let server = Server::bind(&places.socket(), None, to_calls).map_err(|error| Refused::io("listen", &error))?;
+    let server = Server::bind(&places.socket(), None, to_calls, scribe.viewers())
+        .map_err(|error| Refused::io("listen", &error))?;
 
     let facts = Facts { root: root.clone(), since: clock.wall(), host, user: executor.user().name.clone() };
     let shell = Shell {

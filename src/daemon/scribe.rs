@@ -1,8 +1,9 @@
 //! Writes what happened: to the event streams and, for people, to the daemon's own log and the terminal. Masks all of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::console::Console;
+use crate::control::Viewers;
 use crate::daemon::clock::Clock;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Entry, Event};
@@ -15,19 +16,22 @@ pub struct Scribe {
     console: Console,
     clock: Clock,
     vault: Arc<Vault>,
+    viewers: Viewers,
+    /// Viewers hear of events in the order of their numbers.
+    order: Mutex<()>,
 }
 
 impl Scribe {
     /// Writes to these.
     #[must_use]
-    pub const fn new(journal: Journal, console: Console, clock: Clock, vault: Arc<Vault>) -> Self {
-        Self { journal, console, clock, vault }
+    pub fn new(journal: Journal, console: Console, clock: Clock, vault: Arc<Vault>) -> Self {
+        Self { journal, console, clock, vault, viewers: Viewers::default(), order: Mutex::new(()) }
     }
 
     /// Writes an event everywhere.
     pub fn emit(&self, event: Event) {
-        let entry = self.journal.write(self.clock.wall(), self.masked(event));
-        self.show(&entry);
+        let event = self.masked(event);
+        self.tell(|| self.journal.write(self.clock.wall(), event));
     }
 
     /// Writes a run's end to its own events only: it is not final yet.
@@ -37,8 +41,7 @@ impl Scribe {
 
     /// It is final now.
     pub fn announce(&self, entry: Entry) {
-        let entry = self.journal.announce(self.clock.wall(), entry);
-        self.show(&entry);
+        self.tell(|| self.journal.announce(self.clock.wall(), entry));
     }
 
     /// Says something that is no event: a warning about the inbox or the table.
@@ -61,7 +64,25 @@ impl Scribe {
         self.journal.losses().lines + self.console.losses().lines
     }
 
-    fn show(&self, entry: &Entry) {
-        self.console.show(entry);
+    /// Who watches.
+    #[must_use]
+    pub fn viewers(&self) -> Viewers {
+        self.viewers.clone()
+    }
+
+    /// The number of the newest event; 0 before the first.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.journal.seq()
+    }
+
+    fn tell(&self, write: impl FnOnce() -> Entry) {
+        let entry = {
+            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let entry = write();
+            self.viewers.publish(&entry);
+            entry
+        };
+        self.console.show(&entry);
     }
 }

@@ -81,6 +81,12 @@ impl Journal {
         entry
     }
 
+    /// The number of the newest event; 0 before the first.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.lock().next.saturating_sub(1)
+    }
+
     /// Lines that could not be written so far.
     #[must_use]
     pub fn losses(&self) -> Losses {

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::cast::{self, ROLES, Role};
+use crate::checkout;
 use crate::cli::context::Context;
 use crate::cli::find::Shelf;
 use crate::cli::scratch::Scratch;
-use crate::cli::{Exit, Failure, checkout};
+use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::console::Terminal;
 use crate::daemon::{self, Options};

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::play::CameOut;
-use crate::cli::{Exit, Failure, checkout};
+use crate::checkout;
+use crate::cli::{Exit, Failure};
 use crate::diagnostic::Diagnostic;
 use crate::repo::NewFile;
 use crate::text;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::case::{Case, files_below};
 use super::normal::Normal;
+use crate::checkout;
 use crate::cli::context::Context;
 use crate::cli::scratch::Scratch;
-use crate::cli::{Exit, Failure, checkout, init, serve};
+use crate::cli::{Exit, Failure, init, serve};
 use crate::config::Config;
 use crate::daemon::{self, Options};
 use crate::diagnostic::Diagnostic;

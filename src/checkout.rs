@@ -4,11 +4,14 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_at_once, openat};
 use nix::sys::stat::Mode;
+
+use crate::request::RunId;
+use crate::status::Status;
 
 /// The largest status that is read, in bytes.
 pub const STATUS: u64 = 1 << 20;
@@ -63,6 +66,22 @@ pub fn whole(from: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("it has more than {most} bytes")));
     }
     Ok(bytes)
+}
+
+/// The ids of all runs of the checkout at `root`, in no order.
+pub fn run_ids(root: &Path) -> impl Iterator<Item = RunId> {
+    let entries = std::fs::read_dir(root.join("processed")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RunId>().ok())
+}
+
+/// The status of one run.
+///
+/// # Errors
+/// Where there is none that can be read, or it is another run's.
+pub fn status(root: &Path, id: RunId) -> io::Result<Status> {
+    let bytes = read(root, &PathBuf::from(format!("processed/{id}/status.json")), STATUS)?;
+    let status: Status = serde_json::from_slice(&bytes)?;
+    if status.id == id { Ok(status) } else { Err(io::Error::other("it is the status of another run")) }
 }
 
 #[cfg(test)]

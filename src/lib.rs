@@ -9,6 +9,7 @@ pub mod config;
 pub mod console;
 pub mod control;
 pub mod daemon;
+pub mod dashboard;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;

@@ -87,6 +87,16 @@ impl Place {
     }
 }
 
+#[test]
+fn the_dashboard_needs_a_terminal() {
+    let place = Place::new();
+    for args in [&["watch"][..], &["attach"], &["watch", "--offline"]] {
+        let said = place.run(args);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
+        assert!(said.err.contains("needs a terminal") && said.err.contains("dispatcher status"), "{}", said.err);
+    }
+}
+
 #[track_caller]
 fn no_controls(text: &str) {
     assert!(!text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')), "{text:?}");

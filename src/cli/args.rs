@@ -64,6 +64,13 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// The dashboard of the running daemon; without one, of the files alone
+    #[command(visible_alias = "attach")]
+    Watch {
+        /// From the files of this checkout alone, read only
+        #[arg(long)]
+        offline: bool,
+    },
     /// How the daemon stands: what runs, waits, is held back, and why
     Status,
     /// Put a request into the inbox: a file, `-` for stdin, or a kind with --set

@@ -20,13 +20,21 @@ use crate::quantity::round_duration;
 use crate::text;
 
 /// How long the daemon may take to answer what it can answer at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The socket of the daemon of a repository, and its local state.
 fn places(context: &Context, root: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let config = serve::config(context, root)?;
     let places = daemon::find_places(&config, root).map_err(|problem| Failure::config(vec![problem]))?;
     Ok((places.socket(), places.state.path))
+}
+
+/// The socket of the daemon of a repository, whether or not one runs.
+///
+/// # Errors
+/// 78 where the configuration or the environment says no such place.
+pub fn socket(context: &Context, root: &Path) -> Result<PathBuf, Failure> {
+    places(context, root).map(|(socket, _)| socket)
 }
 
 /// A connection to the daemon; `None` where none runs.

@@ -1,6 +1,5 @@
 //! Which run is meant: an id, a part of one, `@`, `@running`, `@failed`, or a request's file name.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -32,15 +31,12 @@ impl Shelf {
     }
 
     fn read(&self, id: RunId) -> io::Result<Status> {
-        let bytes = checkout::read(&self.root, &inner(id), checkout::STATUS)?;
-        let status: Status = serde_json::from_slice(&bytes)?;
-        if status.id == id { Ok(status) } else { Err(io::Error::other("it is the status of another run")) }
+        checkout::status(&self.root, id)
     }
 
     /// The ids of all runs, in no order.
     pub fn ids(&self) -> impl Iterator<Item = RunId> {
-        let entries = fs::read_dir(self.root.join("processed")).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RunId>().ok())
+        checkout::run_ids(&self.root)
     }
 
     /// Every run, newest first.
@@ -155,6 +151,8 @@ pub fn ago(now: Time, then: Time) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::status::RequestedBy;
 

@@ -18,6 +18,7 @@ mod submit;
 mod tail;
 mod usage;
 mod validate;
+mod watch;
 
 use clap::Parser as _;
 
@@ -47,6 +48,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
     }
     match args.verb {
         None => serve::serve(&context),
+        Some(Verb::Watch { offline }) => watch::watch(&context, offline),
         Some(Verb::Status) => ask::status(&context),
         Some(Verb::Submit(args)) => submit::submit(&context, &args),
         Some(Verb::List(args)) => list::list(&context, &args),

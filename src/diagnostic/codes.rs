@@ -16,7 +16,7 @@ pub const CODES: &[Row] = &[
     (
         "E0105",
         "the command line asks for what cannot be",
-        &["cli/follow.rs", "cli/list.rs", "cli/submit.rs", "cli/usage.rs"],
+        &["cli/follow.rs", "cli/list.rs", "cli/submit.rs", "cli/usage.rs", "cli/watch.rs"],
     ),
     ("E0106", "an id was asked for before with other bytes", &["daemon/intake.rs"]),
     ("E0107", "the copy of a request was removed before it ran", &["daemon/recovery.rs", "daemon/shell.rs"]),

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -38,6 +39,36 @@ pub fn stream_files(logs: &Path) -> io::Result<Vec<PathBuf>> {
         files.push(live);
     }
     Ok(files)
+}
+
+/// The newest entries of the live stream in `logs` with a number above `after`, oldest first, out of its last `most`
+/// bytes. Follows no link.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn recent_entries(logs: &Path, after: u64, most: u64) -> io::Result<Vec<Entry>> {
+    let (mut newest, mut left) = (Vec::new(), most);
+    for path in stream_files(logs)?.iter().rev() {
+        let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            break;
+        }
+        let start = meta.len().saturating_sub(left);
+        let mut reader = BufReader::with_capacity(64 << 10, file);
+        reader.seek(SeekFrom::Start(start))?;
+        if start > 0 {
+            skip_line(&mut reader)?;
+        }
+        let all: Vec<Entry> = Entries { file: reader }.collect();
+        let complete = all.first().is_some_and(|first| first.seq <= after.saturating_add(1));
+        newest.splice(0..0, all.into_iter().filter(|entry| entry.seq > after));
+        left -= meta.len() - start;
+        if complete || left == 0 {
+            break;
+        }
+    }
+    Ok(newest)
 }
 
 impl Iterator for Entries {
@@ -124,6 +155,31 @@ mod tests {
         let read: Vec<u64> = read_entries(&path).unwrap().map(|e| e.seq).collect();
         assert_eq!(read, seqs);
         assert_eq!(last_seq_of(&path).unwrap(), last);
+    }
+
+    #[test]
+    fn the_newest_are_found_over_rotated_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |seq: u64| {
+            format!(
+                "{{\"v\":1,\"seq\":{seq},\"ts\":\"2026-11-23T06:41:07.114Z\",\"event\":\"dispatcher.resumed\",\"by\":\"ana\"}}\n"
+            )
+        };
+        let lines = |from: u64, to: u64| (from..to).map(line).collect::<String>();
+        fs::write(folder.path().join("events.jsonl.1"), lines(1, 10)).unwrap();
+        fs::write(folder.path().join("events.jsonl"), lines(10, 15)).unwrap();
+        let one = line(10).len() as u64;
+        for (after, most, expect) in [
+            (0, u64::MAX, 1..15),
+            (7, u64::MAX, 8..15),
+            (12, u64::MAX, 13..15),
+            (14, u64::MAX, 15..15),
+            (0, 3 * one, 13..15),
+            (0, 7 * one, 9..15),
+        ] {
+            let got: Vec<u64> = recent_entries(folder.path(), after, most).unwrap().iter().map(|e| e.seq).collect();
+            assert_eq!(got, expect.collect::<Vec<_>>(), "after {after}, {most} bytes");
+        }
     }
 
     #[test]

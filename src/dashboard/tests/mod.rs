@@ -1,0 +1,4 @@
+//! What people see, at every size.
+
+mod scene;
+mod screens;

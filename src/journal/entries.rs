@@ -175,7 +175,7 @@ mod tests {
             (12, u64::MAX, 13..15),
             (14, u64::MAX, 15..15),
             (0, 3 * one, 13..15),
-            (0, 7 * one, 9..15),
+            (0, 7 * one, 8..15),
         ] {
             let got: Vec<u64> = recent_entries(folder.path(), after, most).unwrap().iter().map(|e| e.seq).collect();
             assert_eq!(got, expect.collect::<Vec<_>>(), "after {after}, {most} bytes");

@@ -8,4 +8,5 @@ mod life;
 mod load;
 mod odd;
 mod torture;
+mod watch;
 mod world;

@@ -36,6 +36,8 @@ pub use restart::{Content, Leftover};
 const REQUEST: &str = "request.yml";
 /// How the run stands.
 const STATUS: &str = "status.json";
+/// The durable status with which a run of `on_crash: fail` began: a power cut may leave a later `status.json` empty.
+const BEGUN: &str = ".status.json.begun";
 /// Holds the file that was taken until it is copied.
 const TAKEN: &str = ".taken";
 /// Holds a returned copy while it is compared.
@@ -334,6 +336,7 @@ impl Runs {
             _ => {}
         }
         self.release(status.id);
+        disk::keep_as(&folder, STATUS, BEGUN).map_err(RunsError::io("write", folder.join(BEGUN)))?;
         let sync = |folder: &Path| disk::sync_folder(folder).map_err(RunsError::io("sync", folder));
         sync(&folder)?;
         sync(&self.root.join("processed"))
@@ -342,6 +345,7 @@ impl Runs {
     /// Removes the file that was taken: the run is recorded, or durable without it (step 4).
     pub fn release(&self, id: RunId) {
         let place = self.folder(id).join(TAKEN);
+        let _ = fs::remove_file(self.folder(id).join(BEGUN));
         if let Ok(Some(name)) = disk::only_entry(&place) {
             // What stays lies in a folder that git ignores; the next start removes it.
             let _ = fs::remove_file(place.join(name));
@@ -354,7 +358,11 @@ impl Runs {
     /// # Errors
     /// `Io` where the file is there and cannot be read.
     pub fn read_status(&self, id: RunId) -> Result<Option<Status>, RunsError> {
-        let path = self.folder(id).join(STATUS);
+        self.read_status_in(id, STATUS)
+    }
+
+    fn read_status_in(&self, id: RunId, name: &str) -> Result<Option<Status>, RunsError> {
+        let path = self.folder(id).join(name);
         let bytes = disk::read_own(&path).map_err(RunsError::io("read", &path))?;
         Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()).filter(|status: &Status| status.id == id))
     }

@@ -77,6 +77,8 @@ pub struct Clerk {
     pub(super) source: Source,
     pub(super) signature: Signature,
     pub(super) to_engine: Sender<Input>,
+    /// Bytes of one run's log.
+    pub(super) log_limit: u64,
     /// A commit is in the branch and not yet in the index, which somebody else had locked.
     pub(super) index_lags: bool,
     /// Requests in HEAD that the engine has been told of.

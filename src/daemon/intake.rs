@@ -243,7 +243,7 @@ impl Clerk {
         Ok(Some(self.repo.file(&path).map_err(|e| text(&e))?.unwrap_or_default()))
     }
 
-    fn requested_by(&self, tracked: bool, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {
+    pub(super) fn requested_by(&self, tracked: bool, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {
         let found = if tracked { self.repo.requested_by(path_of(name), bytes) } else { Ok(None) };
         let dropped = || RequestedBy { name: self.owner(name), ..RequestedBy::default() };
         Ok(found.map_err(|error| error.to_string())?.unwrap_or_else(dropped))

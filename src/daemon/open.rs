@@ -209,6 +209,11 @@ impl Ground {
         for path in swept {
             scribe.note(&format!("removed `{}`, left by a dispatcher that was killed", path.display()));
         }
+        repo.unstage_lost().map_err(|error| Refused::new(74, error.diagnostic()))?;
+        let torn = repo.mend_torn().map_err(|error| Refused::new(74, error.diagnostic()))?;
+        if let Some(first) = torn.first() {
+            scribe.note(&format!("wrote {} torn files of recorded runs again, `{first}` first", torn.len()));
+        }
         let staging = places.state.path.join("staged");
         let work = places.state.path.join("work");
         let runs = Runs::new(&root, places.state.path.join("aside"), &host);

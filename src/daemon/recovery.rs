@@ -9,14 +9,15 @@ use std::sync::Arc;
 use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
 use crate::daemon::intake::{Understood, duplicate, order, other_bytes, path_of, rejected};
+use crate::daemon::sink::open_log;
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{CRASHED, Found, NOT_BEGUN, Prior, STOPPED, Verdict};
-use crate::event::{Event, RunRef};
+use crate::event::Event;
 use crate::journal::read_entries;
 use crate::repo::TakenRequest;
 use crate::request::RunId;
 use crate::runs::{Content, Leftover};
-use crate::status::State;
+use crate::status::{RequestedBy, State};
 
 /// How often a run began again, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,10 +56,13 @@ impl Clerk {
             let path = path_of(&page.name);
             page.tracked = self.repo.holds(&path, bytes).unwrap_or(false);
             page.taken = TakenRequest::of(path, bytes).ok();
+            if page.status.requested_by == RequestedBy::default() {
+                page.status.requested_by = self.requested_by(page.tracked, &page.name, bytes).unwrap_or_default();
+            }
         }
         let run = page.run_ref();
         let prior = if page.status.status.is_final() {
-            page.finished = self.finished(&page);
+            page.finished = self.finished(&mut page);
             Prior::Final
         } else {
             self.prior(&mut page, bytes.as_deref(), content, torn)?
@@ -90,7 +94,6 @@ impl Clerk {
 
     fn prior(&self, page: &mut Page, bytes: Option<&[u8]>, content: Content, torn: bool) -> Result<Prior, String> {
         let attempt = page.status.attempt;
-        let running = page.status.status == State::Running || torn;
         let file = format!("requests/{}", page.status.request);
         let odd = match content {
             Content::Aside { odd, path } => {
@@ -129,14 +132,18 @@ impl Clerk {
             };
             return Ok(Prior::Settled { verdict: Box::new(verdict) });
         }
-        Ok(self.queued(page, understood, running, attempt))
+        Ok(self.queued(page, understood, torn, attempt))
     }
 
-    fn queued(&self, page: &mut Page, understood: Understood, running: bool, attempt: u32) -> Prior {
+    fn queued(&self, page: &mut Page, understood: Understood, torn: bool, attempt: u32) -> Prior {
         page.status.kind = Some(understood.request.kind.clone());
         // Its lock is the one that it was taken with: another run may hold what it would be given today.
         let resource = page.status.resource.get_or_insert_with(|| understood.routed.resource.clone()).clone();
         let path = self.root.join("logs").join(format!("{}.jsonl", page.status.id));
+        // What was guessed for a torn status does not know of the newest attempts; the events do, unless they are torn too.
+        let begun = begun(&path);
+        let running = page.status.status == State::Running || torn || begun > attempt;
+        let attempt = attempt.max(begun);
         // An attempt that is lost now has not been counted yet, whatever was written of it.
         let before = if running { attempt.saturating_sub(1) } else { attempt };
         let Tries { failures, crashes } = tries(&path, before);
@@ -150,26 +157,47 @@ impl Clerk {
         }
     }
 
+    /// Says in a run's log that its end may be missing there. A run whose status came to the disk and whose events did not
+    /// may have lost more.
+    fn mend_log(&self, page: &mut Page) {
+        if open_log(page, &self.root, self.log_limit, &self.vault).is_ok()
+            && let Some(mut log) = page.log.take()
+        {
+            log.line(self.clock.wall(), "the machine died before this run was recorded: lines may be missing above");
+        }
+    }
+
     /// The run's last event, written again where the earlier life did not come so far.
-    fn finished(&self, page: &Page) -> Option<crate::event::Entry> {
+    fn finished(&self, page: &mut Page) -> Option<crate::event::Entry> {
         let path = self.root.join("logs").join(format!("{}.jsonl", page.status.id));
         let entries = read_entries(&path).ok().into_iter().flatten();
         let written = entries.filter(|entry| matches!(entry.event, Event::Finished { .. })).last();
-        written.or_else(|| {
-            let status = &page.status;
-            let run = RunRef { ..page.run_ref() };
-            let event = Event::Finished {
-                run,
-                status: status.status,
-                rc: status.rc.unwrap_or_default(),
-                signal: status.signal,
-                attempt: status.attempt,
-                duration_ms: status.duration_ms,
-                reason: status.reason.clone(),
-            };
-            Some(self.scribe.emit_final(event))
-        })
+        if written.is_some() {
+            return written;
+        }
+        self.mend_log(page);
+        let status = &page.status;
+        let event = Event::Finished {
+            run: page.run_ref(),
+            status: status.status,
+            rc: status.rc.unwrap_or_default(),
+            signal: status.signal,
+            attempt: status.attempt,
+            duration_ms: status.duration_ms,
+            reason: status.reason.clone(),
+        };
+        Some(self.scribe.emit_final(event))
     }
+}
+
+/// The newest attempt that a run's own events know of.
+fn begun(path: &Path) -> u32 {
+    let attempt = |event: &Event| match event {
+        Event::RunStarted { attempt, .. } => Some(*attempt),
+        _ => None,
+    };
+    let entries = read_entries(path).ok().into_iter().flatten();
+    entries.filter_map(|entry| attempt(&entry.event)).max().unwrap_or_default()
 }
 
 /// Counts in a run's own events how the attempts up to `last` ended. Of an attempt that is told twice (a crash came

@@ -101,6 +101,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         source,
         signature,
         to_engine: to_engine.clone(),
+        log_limit: config.log_limit,
         index_lags: true,
         named: std::collections::BTreeMap::new(),
         scheduled: std::collections::BTreeMap::new(),

@@ -114,7 +114,7 @@ impl Repo {
         Ok(())
     }
 
-    fn apply(&self, change: &Change) -> io::Result<()> {
+    pub(super) fn apply(&self, change: &Change) -> io::Result<()> {
         let file = self.root.join(as_path(&change.path));
         match change.new {
             None => self.remove(&file),
@@ -132,7 +132,9 @@ impl Repo {
                 let mode = if leaf.mode == tree::EXECUTABLE { 0o777 } else { 0o666 };
                 self.place(&file, |beside| {
                     let mut out = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;
-                    out.write_all(blob.content())
+                    out.write_all(blob.content())?;
+                    // An empty file after a power cut would pass for a person's edit, or for a request.
+                    out.sync_data()
                 })
             }
         }

@@ -167,7 +167,10 @@ impl Repo {
             open.index.add(&entry).doing("refresh the index")?;
         }
         open.index.write().doing_to("write", &open.path)?;
+        // Without its bytes on the disk a power cut would leave an empty one, and then no git opens the repository.
+        lock::sync(&open.copy)?;
         fs::rename(&open.copy, &open.path).doing_to("write", &open.path)?;
+        lock::sync(&self.gitdir)?;
         open.written = fs::metadata(&open.path).doing_to("look at", &open.path)?.mtime();
         self.hand_over(&open.path);
         Ok(())

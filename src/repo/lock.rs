@@ -3,15 +3,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::linkat;
 
 use super::error::{Doing, RepoError};
 
@@ -47,18 +43,18 @@ impl Lock {
     }
 }
 
-/// Makes a lock file that has our mark from its first moment on: a kill in between would leave one that nobody owns.
+/// Makes a lock file that has our mark from its first moment on: a kill in between would leave one that nobody owns. The
+/// mark is where a link leads, because a name is in the journal of a file system, and the bytes of a file may be lost
+/// when the power goes.
 fn make(path: &Path) -> io::Result<()> {
-    let line = format!("{MARK} {}\n", std::process::id());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let unnamed = OpenOptions::new().write(true).mode(0o666).custom_flags(libc::O_TMPFILE).open(folder);
-    if let Ok(mut file) = unnamed {
-        file.write_all(line.as_bytes())?;
-        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
-        return Ok(linkat(AT_FDCWD, from.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?);
+    let mark = format!("{MARK} {}", std::process::id());
+    match symlink(&mark, path) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) => {
+            // A file system without links.
+            OpenOptions::new().write(true).create_new(true).open(path)?.write_all(mark.as_bytes())
+        }
+        made => made,
     }
-    // A file system without unnamed files.
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(line.as_bytes())
 }
 
 impl Drop for Lock {
@@ -70,11 +66,18 @@ impl Drop for Lock {
 
 /// Removes a lock file that a crash of ours left; true where there was one.
 pub(super) fn sweep(path: &Path) -> Result<bool, RepoError> {
-    let mut head = [0; MARK.len()];
-    match File::open(path).and_then(|mut file| file.read_exact(&mut head)) {
-        Ok(()) if head == *MARK.as_bytes() => fs::remove_file(path).doing_to("remove", path).map(|()| true),
-        _ => Ok(false),
+    let mark = match fs::read_link(path) {
+        Ok(mark) => mark.into_os_string().into_encoded_bytes(),
+        Err(_) => {
+            let mut head = [0; MARK.len()];
+            let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+            read.map_or_else(|_| Vec::new(), |()| head.to_vec())
+        }
+    };
+    if mark.starts_with(MARK.as_bytes()) {
+        return fs::remove_file(path).doing_to("remove", path).map(|()| true);
     }
+    Ok(false)
 }
 
 /// Writes `bytes` to a temp file in `scratch`, which is on the same file system, and renames it to `path`; `durable`
@@ -97,6 +100,11 @@ pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) 
         let _ = fs::remove_file(&temp);
     }
     written.doing_to("write", path)
+}
+
+/// Makes a file's bytes, or the names in a folder, durable.
+pub(super) fn sync(path: &Path) -> Result<(), RepoError> {
+    File::open(path).and_then(|file| file.sync_all()).doing_to("sync", path)
 }
 
 /// A name for a temp file in the git folder that no other thread uses.

@@ -35,6 +35,7 @@ mod refs;
 mod remote;
 mod repack;
 mod replay;
+mod torn;
 mod transport;
 mod tree;
 

@@ -131,7 +131,7 @@ fn edits_on(
 }
 
 /// The run that a path belongs to.
-fn run_of(path: &[u8]) -> Option<RunId> {
+pub(super) fn run_of(path: &[u8]) -> Option<RunId> {
     let text = std::str::from_utf8(path).ok()?;
     let rest = text.strip_prefix("processed/").or_else(|| text.strip_prefix("logs/"))?;
     rest.split(['/', '.']).next()?.parse().ok()

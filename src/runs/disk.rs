@@ -99,6 +99,16 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8], sync: bool) -> io
     fs::rename(&new, folder.join(name))
 }
 
+/// Gives `folder/name` a second name; on a file system without links it goes without.
+pub(super) fn keep_as(folder: &Path, name: &str, second: &str) -> io::Result<()> {
+    match fs::hard_link(folder.join(name), folder.join(second)) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EIO | libc::EROFS)) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the bytes of a file of ours durable.
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
     File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?.sync_data()

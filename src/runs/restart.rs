@@ -36,7 +36,7 @@ pub enum Content {
 /// A run that is taken and not recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leftover {
-    /// As its file says it; `queued` with what can be known where that file is torn.
+    /// As its file says it. Where that is torn: as it began, or `queued` with what can be known.
     pub status: Status,
     /// The file was missing or torn, and so is what a run keeps until it is started or recorded: the request's name is
     /// unknown (`?`), and it may have been started.
@@ -97,6 +97,7 @@ impl Runs {
         self.settle_back(id)?;
         let found = self.read_status(id)?;
         let torn = found.is_none() && name.is_none();
+        let found = if torn { self.read_status_in(id, super::BEGUN)? } else { found };
         let status = found.unwrap_or_else(|| self.guess(id, name.as_deref(), &content));
         let never_taken = content == Content::Missing && status.status == State::Queued && status.attempt == 0;
         if never_taken {

@@ -169,6 +169,25 @@ fn the_taken_file_is_kept_until_the_run_is_durable_without_it() {
 }
 
 #[test]
+fn a_run_that_began_once_is_known_to_have_begun() {
+    let world = world();
+    world.drop_request("kind: x\n");
+    world.runs.take(OsStr::new(NAME), &status(1), None, true).unwrap();
+    let now = |state, attempt| Status { status: state, attempt, ..status(1) };
+    for attempt in [1, 2] {
+        world.runs.begin_once(&now(State::Running, attempt)).unwrap();
+        world.runs.write_status(&now(State::Failed, attempt)).unwrap();
+        // Another file takes its place: what has two names must not be written to.
+        fs::remove_file(world.runs.folder(id(1)).join(STATUS)).unwrap();
+        fs::write(world.runs.folder(id(1)).join(STATUS), "").unwrap();
+        let expect = Leftover { status: now(State::Running, attempt), torn: true, content: Content::Request };
+        assert_eq!(world.restart(), [expect]);
+    }
+    world.runs.release(id(1));
+    assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned(), STATUS.to_owned()]));
+}
+
+#[test]
 fn states_are_found_as_they_were() {
     for state in State::ALL {
         for has_request in [true, false] {

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail their test")]
 
 mod checkout;
+mod disk;
 mod half;
 mod launcher;
 mod life;
 mod load;
 mod odd;
+mod power;
 mod torture;
 mod watch;
 mod world;

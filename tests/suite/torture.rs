@@ -160,17 +160,23 @@ fn judge(world: &World, ended: &BTreeMap<String, Value>) -> Tally {
     let all: Vec<String> = (0..REQUESTS).map(|n| format!("{n:02}.yml")).collect();
     assert_eq!(names, all, "every request exactly once");
     let marks: Vec<String> = (0..6).flat_map(|n| world.lines(&format!("r{n}"))).collect();
-    let mut tally = Tally { requests: REQUESTS, kills: KILLS, ..Tally::default() };
+    let (crashed, reruns) = judge_runs(ended, &marks);
+    Tally { requests: REQUESTS, kills: KILLS, reruns, crashed }
+}
+
+/// Every recorded run against the marks that its handlers left; how many crashed, and how many ran more than once.
+pub fn judge_runs(ended: &BTreeMap<String, Value>, marks: &[String]) -> (usize, usize) {
+    let (mut crashed, mut reruns) = (0, 0);
     for (id, status) in ended {
         let of = |word: &str| -> Vec<u64> {
             let prefix = format!("{word} {id} ");
             marks.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect()
         };
         run(status, &of("start"), &of("end"));
-        tally.crashed += usize::from(status["status"] == "crashed");
-        tally.reruns += usize::from(status["attempt"].as_u64().unwrap() > 1);
+        crashed += usize::from(status["status"] == "crashed");
+        reruns += usize::from(status["attempt"].as_u64().unwrap() > 1);
     }
-    tally
+    (crashed, reruns)
 }
 
 /// One run: its status, the attempts that began and those that came to their end.

@@ -48,16 +48,34 @@ fn a_batch_costs_eight_syncs_at_most() {
         .args(["--exact", "repo::tests::durable::traced_batch"])
         .env(CHILD, &world.ours)
         .output();
-    if !traced.is_ok_and(|t| t.status.success()) {
-        println!("no strace, or it may not trace: the syncs were not counted");
+    if !traced.as_ref().is_ok_and(|traced| traced.status.success()) {
+        // Where all tools are said to be there, that one is missing is a failure.
+        assert!(std::env::var_os("DISPATCHER_ALL_TOOLS").is_none(), "{traced:?}");
+        println!("SKIPPED: no syncs were counted, for want of a strace that may trace: {traced:?}");
         return;
     }
     let trace = fs::read_to_string(&out).unwrap();
-    let syncs: Vec<&str> = trace.lines().filter(|l| l.contains("sync(")).collect();
-    assert!((5..=8).contains(&syncs.len()), "{trace}");
-    let at = |what: &str| trace.lines().position(|l| l.contains(what)).unwrap_or_else(|| panic!("{what}: {trace}"));
-    assert!(at("objects/pack>") < at("refs/heads/main"), "objects before the ref that names them: {trace}");
-    assert!(trace.lines().any(|l| l.contains("sync(") && l.contains("/refs/heads>")), "{trace}");
+    let lines: Vec<&str> = trace.lines().collect();
+    let find = |from: usize, what: &[&str]| {
+        let hit = lines.iter().skip(from).position(|line| what.iter().all(|part| line.contains(part)));
+        from + hit.unwrap_or_else(|| panic!("{what:?} from {from}: {trace}"))
+    };
+    // The pack, its folder; the index, its folder; the branch, its folder: each before the next names it.
+    let mut at = 0;
+    for step in [
+        &["sync(", "idx"][..],
+        &["sync(", "objects/pack/pack_"],
+        &["sync(", "/objects/pack>"],
+        &["sync(", "/index.dispatcher>"],
+        &["rename", "/.git/index\""],
+        &["sync(", "/.git>"],
+        &["sync(", "/dispatcher-tmp"],
+        &["rename", "/refs/heads/main\""],
+        &["sync(", "/refs/heads>"],
+    ] {
+        at = find(at, step);
+    }
+    assert!(lines.iter().filter(|line| line.contains("sync(")).count() <= 8, "{trace}");
     assert_eq!(git(&world.ours, &["rev-list", "--count", "HEAD"]), "2");
 }
 

@@ -9,4 +9,5 @@ mod open;
 mod race;
 mod remote;
 mod rewritten;
+mod torn;
 mod world;

@@ -76,6 +76,13 @@ pub enum RunsError {
 }
 
 impl RunsError {
+    /// True where the disk did not say that it has what was written.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        source.get_ref().is_some_and(|inner| inner.is::<disk::Unsynced>())
+    }
+
     fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }

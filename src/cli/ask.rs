@@ -130,7 +130,7 @@ pub fn resume(context: &Context, accept_remote: bool, keep_local: bool) -> Resul
         (false, false) => None,
     };
     let body = ask_here(context, Command::Resume { side })?;
-    let holds = |word: &str| ["checkout", "diverged", "disk", "commit"].contains(&word);
+    let holds = |word: &str| ["checkout", "diverged", "disk", "sync", "commit"].contains(&word);
     let held = body["degraded"].as_object().into_iter().flatten().find(|(word, _)| holds(word));
     let Some((word, detail)) = held else { return done(context, &body, "new work begins again") };
     let words = format!("nothing is paused now, but work is held: {word}: {}", detail.as_str().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! The thread that owns the repository and the folders of runs: takes, commits, brings the branch up to date. Its jobs
 //! come one after the other, so that no taking falls between a commit and the index; recording goes before taking.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
@@ -79,6 +80,8 @@ pub struct Clerk {
     pub(super) to_engine: Sender<Input>,
     /// Bytes of one run's log.
     pub(super) log_limit: u64,
+    /// The newest sync that failed and that the engine has not been told of.
+    pub(super) unsynced: Cell<Option<String>>,
     /// A commit is in the branch and not yet in the index, which somebody else had locked.
     pub(super) index_lags: bool,
     /// Requests in HEAD that the engine has been told of.
@@ -111,7 +114,9 @@ impl Clerk {
             };
             let Ok(job) = job else { return };
             untidy |= matches!(job, Job::Commit(_));
-            for input in self.perform(job) {
+            let done = self.perform(job);
+            // First: what the report leads to must not begin.
+            for input in self.unsynced.take().map(Input::Unsynced).into_iter().chain(done) {
                 if self.to_engine.send(input).is_err() {
                     return;
                 }
@@ -166,6 +171,13 @@ impl Clerk {
         let new = new.map(|(name, _)| name.clone()).collect();
         self.named = now;
         new
+    }
+
+    /// Remembers where it was a sync that failed.
+    pub(super) fn heed(&self, is_unsynced: bool, error: &dyn std::fmt::Display) {
+        if is_unsynced {
+            self.unsynced.set(Some(error.to_string()));
+        }
     }
 
     /// The handlers and schemas in force.
@@ -237,7 +249,10 @@ impl Clerk {
                 recorded.problems.iter().for_each(|problem| self.scribe.warn(problem));
                 CommitReport::Done { ids, commit: recorded.commit.to_string() }
             }
-            Err(error) => CommitReport::Failed { ids, message: error.diagnostic().message },
+            Err(error) => {
+                self.heed(error.is_unsynced(), &error);
+                CommitReport::Failed { ids, message: error.diagnostic().message }
+            }
         }
     }
 
@@ -262,12 +277,16 @@ impl Clerk {
     fn mend_index(&mut self) {
         match self.repo.mend_index() {
             Ok(mended) => self.index_lags &= !mended,
-            Err(error) => self.scribe.warn(&error.diagnostic()),
+            Err(error) => {
+                self.heed(error.is_unsynced(), &error);
+                self.scribe.warn(&error.diagnostic());
+            }
         }
     }
 
     fn tidy_up(&mut self) {
         if let Err(error) = self.repo.join_packs() {
+            self.heed(error.is_unsynced(), &error);
             self.scribe.warn(&error.diagnostic());
         }
     }
@@ -310,7 +329,10 @@ impl Clerk {
     fn integrate(&mut self, fetched: Result<FetchOutcome, FetchError>) -> FetchReport {
         self.mend_index();
         let report = match fetched {
-            Err(error) => self.unasked(error.diagnostic().message),
+            Err(error) => {
+                self.heed(error.is_unsynced(), &error);
+                self.unasked(error.diagnostic().message)
+            }
             Ok(FetchOutcome::NoRemote) => FetchReport::NoRemote,
             Ok(FetchOutcome::Fetched { new_commits, .. }) => self.bring(new_commits),
         };
@@ -349,6 +371,7 @@ impl Clerk {
     /// Whatever goes wrong here holds intake: work tree and HEAD may be of different commits.
     fn bring(&self, commits: usize) -> FetchReport {
         self.follow(commits).unwrap_or_else(|error| {
+            self.heed(error.is_unsynced(), &error);
             // What cannot be told counts as ahead: a push too many does no harm.
             let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
             FetchReport::Blocked { detail: error.to_string(), ahead }

@@ -22,7 +22,7 @@ pub fn work(repo: &Repo, errands: &Receiver<Errand>, to_clerk: &Sender<Job>, to_
     for errand in errands {
         let gone = match errand {
             Errand::Fetch => to_clerk.send(Job::Integrate(repo.fetch())).is_err(),
-            Errand::Push => to_engine.send(Input::Pushed(push(repo))).is_err(),
+            Errand::Push => push(repo).into_iter().any(|input| to_engine.send(input).is_err()),
         };
         if gone {
             return;
@@ -30,8 +30,10 @@ pub fn work(repo: &Repo, errands: &Receiver<Errand>, to_clerk: &Sender<Job>, to_
     }
 }
 
-fn push(repo: &Repo) -> PushReport {
-    match repo.push() {
+fn push(repo: &Repo) -> Vec<Input> {
+    let pushed = repo.push();
+    let unsynced = pushed.as_ref().err().filter(|error| error.is_unsynced()).map(|error| error.to_string());
+    let report = match pushed {
         Ok(PushOutcome::Pushed { oid }) => PushReport::Done { commit: oid.to_string() },
         Ok(PushOutcome::UpToDate) => {
             let tip = repo.tip().ok().flatten();
@@ -42,5 +44,6 @@ fn push(repo: &Repo) -> PushReport {
         Ok(PushOutcome::Unreachable { words }) => PushReport::Failed { message: words },
         Ok(PushOutcome::NoRemote) => PushReport::NoRemote,
         Err(error) => PushReport::Failed { message: error.diagnostic().message },
-    }
+    };
+    unsynced.map(Input::Unsynced).into_iter().chain([Input::Pushed(report)]).collect()
 }

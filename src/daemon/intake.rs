@@ -166,7 +166,10 @@ impl Clerk {
             Ok(_) => fate = Err(changed(&file)),
             Err(RunsError::Gone(_)) => return Ok(TakeReport::Nothing),
             Err(RunsError::Changed(_)) => return Ok(TakeReport::Later),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => {
+                self.heed(error.is_unsynced(), &error);
+                return Err(error.to_string());
+            }
         }
         let mut page = Page::new(name.to_owned(), status);
         page.taken = Some(taken);
@@ -223,7 +226,10 @@ impl Clerk {
             }
             Err(RunsError::Gone(_)) => return TakeReport::Nothing,
             Err(RunsError::Changed(_)) => return TakeReport::Later,
-            Err(error) => return TakeReport::Failed(error.to_string()),
+            Err(error) => {
+                self.heed(error.is_unsynced(), &error);
+                return TakeReport::Failed(error.to_string());
+            }
         }
         let verdict = rejected(Rejection::one(65, problem));
         self.report(page, Err(verdict), RequestedBy::default(), None)

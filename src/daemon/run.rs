@@ -80,6 +80,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         clock,
         root: root.clone(),
         log_limit: config.log_limit,
+        to_engine: to_engine.clone(),
         user: OnceLock::new(),
     });
     let setup = executor_setup(config, &state, &places.lock.path, memory);
@@ -102,6 +103,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         signature,
         to_engine: to_engine.clone(),
         log_limit: config.log_limit,
+        unsynced: std::cell::Cell::new(None),
         index_lags: true,
         named: std::collections::BTreeMap::new(),
         scheduled: std::collections::BTreeMap::new(),
@@ -396,7 +398,12 @@ impl Daemon {
             for effect in self.engine.handle(self.shell.clock.now(), input) {
                 match self.shell.perform(effect) {
                     Ok(exit) => code = code.or(exit),
-                    Err((id, attempt, why)) => inputs.push_back(Input::Ended { id, attempt, ended: not_started(why) }),
+                    Err((id, attempt, why)) => {
+                        if let NoStart::Unsynced(what) = &why {
+                            inputs.push_back(Input::Unsynced(what.clone()));
+                        }
+                        inputs.push_back(Input::Ended { id, attempt, ended: not_started(why) });
+                    }
                 }
             }
         }
@@ -446,7 +453,7 @@ impl Daemon {
 fn not_started(why: NoStart) -> engine::Ended {
     match why {
         NoStart::Problem(problem) => engine::Ended::NotStarted(Box::new(problem)),
-        NoStart::Trouble(what) => engine::Ended::Trouble(what),
+        NoStart::Trouble(what) | NoStart::Unsynced(what) => engine::Ended::Trouble(what),
     }
 }
 

@@ -36,6 +36,8 @@ pub enum NoStart {
     Problem(Diagnostic),
     /// Our own trouble: tried again.
     Trouble(String),
+    /// The same, and it was a sync that failed.
+    Unsynced(String),
 }
 
 /// The hands of the engine.
@@ -134,7 +136,10 @@ impl Shell {
 
     /// The bytes that were taken; their copy is written again where somebody removed it.
     fn request(&self, id: RunId) -> Result<Vec<u8>, NoStart> {
-        let trouble = |error: crate::runs::RunsError| NoStart::Trouble(error.to_string());
+        let trouble = |error: crate::runs::RunsError| match error.is_unsynced() {
+            true => NoStart::Unsynced(error.to_string()),
+            false => NoStart::Trouble(error.to_string()),
+        };
         if let Some(bytes) = self.runs.request_bytes(id).map_err(trouble)? {
             return Ok(bytes);
         }

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use crossbeam_channel::Sender;
+
 use crate::console::{self, Header};
 use crate::daemon::book::{Book, Page};
 use crate::daemon::clock::Clock;
 use crate::daemon::scribe::Scribe;
+use crate::engine::Input;
 use crate::event::Event;
 use crate::executor::Sink;
 use crate::journal::RunLog;
@@ -34,6 +37,8 @@ pub struct Recorder {
     pub root: PathBuf,
     /// Bytes of one run's log.
     pub log_limit: u64,
+    /// For a sync that failed.
+    pub to_engine: Sender<Input>,
     /// Who handlers run as.
     pub user: OnceLock<String>,
 }
@@ -107,7 +112,13 @@ impl Sink for Recorder {
             self.write_header(page);
             let once = page.routed.as_ref().is_some_and(|routed| routed.route.on_crash == OnCrash::Fail);
             let begun = if once { self.runs.begin_once(&page.status) } else { self.runs.write_status(&page.status) };
-            begun.map_err(|error| error.to_string())
+            begun.map_err(|error| {
+                if error.is_unsynced() {
+                    // Where nobody takes it the daemon is about to end.
+                    let _ = self.to_engine.try_send(Input::Unsynced(error.to_string()));
+                }
+                error.to_string()
+            })
         };
         self.book.with(id, write).unwrap_or_else(|| Err("the run is not known any more".to_owned()))
     }

@@ -94,6 +94,7 @@ pub(super) enum Trouble {
     Diverged,
     SecondDispatcher,
     Disk,
+    Sync,
     Commit,
     Inbox,
     Start,
@@ -108,6 +109,7 @@ impl Trouble {
             Self::Diverged => "diverged",
             Self::SecondDispatcher => "second_dispatcher",
             Self::Disk => "disk",
+            Self::Sync => "sync",
             Self::Commit => "commit",
             Self::Inbox => "inbox",
             Self::Start => "start",
@@ -190,6 +192,8 @@ impl Engine {
             Input::Pushed(report) => self.pushed(now, report, &mut out),
             Input::Scanned => self.scanned = true,
             Input::Disk { short } => self.trouble(Trouble::Disk, short, &mut out),
+            // The next sync would say that all is well, and mean only what was written since.
+            Input::Unsynced(what) => self.trouble(Trouble::Sync, Some(what), &mut out),
             Input::Cancel { id, by, reason } => self.cancel(now, id, by, reason, &mut out),
             Input::Pause { by, reason } => self.set_pause(by, reason, &mut out),
             Input::Resume { by } => self.unset_pause(by, &mut out),
@@ -222,7 +226,7 @@ impl Engine {
             .chain(ages)
             .chain(retakes)
             .chain(self.locks.next_look(now.mono))
-            .chain(self.git.wake(self.working(), !self.finals.is_empty()));
+            .chain(self.git.wake(self.working(), !self.finals.is_empty() && !self.commit_held()));
         let mono = mono.chain(self.mode.wake()).min().map(|at| at.saturating_sub(now.mono));
         let expiries = self.runs.values().filter(|run| run.attempt == 0).filter_map(|run| run.order.expires_at);
         let wall = expiries.chain(self.scheduled.values().copied()).min();
@@ -250,7 +254,8 @@ impl Engine {
 
     /// True where taken work may begin.
     pub(super) fn may_start(&self) -> bool {
-        matches!(self.mode, Mode::Working) && self.pause.is_none() && !self.troubles.contains_key(&Trouble::Disk)
+        let held = [Trouble::Disk, Trouble::Sync].iter().any(|trouble| self.troubles.contains_key(trouble));
+        matches!(self.mode, Mode::Working) && self.pause.is_none() && !held
     }
 
     fn take_due(&mut self, now: Now, out: &mut Vec<Effect>) {

@@ -141,11 +141,20 @@ impl Git {
 impl Engine {
     pub(super) fn commit_due(&mut self, now: Now, out: &mut Vec<Effect>) {
         let waits = self.git.commit_failures > 0 || self.busy();
-        if self.git.committing || self.finals.is_empty() || (waits && now.mono < self.git.commit_after) {
+        if self.commit_held()
+            || self.git.committing
+            || self.finals.is_empty()
+            || (waits && now.mono < self.git.commit_after)
+        {
             return;
         }
         self.git.committing = true;
         out.push(Effect::Commit(self.finals.iter().copied().collect::<Vec<RunId>>()));
+    }
+
+    /// A commit that could not be synced is not made again until a person says so: what it left may look recorded.
+    pub(super) fn commit_held(&self) -> bool {
+        self.git.commit_failures > 0 && self.troubles.contains_key(&Trouble::Sync)
     }
 
     pub(super) fn committed(&mut self, now: Now, report: CommitReport, out: &mut Vec<Effect>) {

@@ -49,6 +49,8 @@ pub enum Input {
         /// `Some` says what is short.
         short: Option<String>,
     },
+    /// What was written may not be on the disk: a sync failed, and no later one can tell.
+    Unsynced(String),
     /// A person wants a run stopped.
     Cancel {
         /// The run.

@@ -51,6 +51,7 @@ impl Engine {
 
     pub(super) fn unset_pause(&mut self, by: String, out: &mut Vec<Effect>) {
         self.trouble(Trouble::SecondDispatcher, None, out);
+        self.trouble(Trouble::Sync, None, out);
         if self.pause.take().is_some() {
             out.push(Effect::KeepPause(None));
             out.push(Effect::Emit(Event::Resumed { by }));

@@ -150,6 +150,12 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// As [`RepoError::is_unsynced`].
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        matches!(self, Self::Git(error) if error.is_unsynced())
+    }
+
     /// The error as people read it.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
@@ -198,7 +204,7 @@ impl Repo {
                 self.note_index_bases([tip, Some(oid)])?;
                 removed.iter().for_each(|(path, oid)| self.remove_resurrected(path, *oid));
             }
-            let open = open.and_then(|open| self.index_before(open, oid));
+            let open = open.map(|open| self.index_before(open, oid)).transpose()?.flatten();
             if self.move_ref(&self.branch_ref(), tip, oid, "commit: executor")? == Move::Stale {
                 continue;
             }
@@ -212,10 +218,14 @@ impl Repo {
         Err(CommitError::Moving)
     }
 
-    /// Whatever is wrong with the index is no failure of the commit: the note stays, and it is mended later.
-    fn index_before(&self, mut open: OpenIndex, commit: Oid) -> Option<OpenIndex> {
+    /// Whatever is wrong with the index is no failure of the commit: the note stays, and it is mended later. But where a
+    /// sync fails, nothing more is to be built on this disk.
+    fn index_before(&self, mut open: OpenIndex, commit: Oid) -> Result<Option<OpenIndex>, RepoError> {
         let entered = self.mend(&mut open, Some(commit)).and_then(|()| self.write_index(&mut open));
-        entered.is_ok().then_some(open)
+        match entered {
+            Err(error) if error.is_unsynced() => Err(error),
+            entered => Ok(entered.is_ok().then_some(open)),
+        }
     }
 
     #[expect(clippy::type_complexity, reason = "two lists that are made in one pass")]

@@ -1,6 +1,7 @@
 //! What can fail below every verb: git's database or the disk. Owns the one error that all verbs share; trouble that a
 //! verb expects is a value of that verb.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -22,12 +23,27 @@ impl RepoError {
         Self { doing: doing.into(), words: text::line(words.trim()) }
     }
 
+    /// True where the disk did not say that it has what was written.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        // libgit2's words, and ours.
+        ["failed to fsync ", "could not fsync ", UNSYNCED].iter().any(|words| self.words.starts_with(words))
+    }
+
     /// The error as people read it.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
         Diagnostic::new("E0509", self.to_string())
             .help("git fsck     then look at free space and permissions of the repository")
     }
+}
+
+/// Begins the words of a sync that failed.
+const UNSYNCED: &str = "fsync: ";
+
+/// Makes a file's bytes, or a folder's names, durable.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    file.sync_all().map_err(|e| io::Error::new(e.kind(), format!("{UNSYNCED}{e}")))
 }
 
 /// Says what was being done when something below failed.

@@ -10,7 +10,7 @@ use std::path::Path;
 use git2::Oid;
 
 use super::checkout::CheckoutState;
-use super::error::{Doing, RepoError};
+use super::error::{Doing, RepoError, sync};
 use super::index::{OpenIndex, as_path, entry_of, is_sparse};
 use super::integrate::TakenPath;
 use super::lock;
@@ -134,7 +134,7 @@ impl Repo {
                     let mut out = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;
                     out.write_all(blob.content())?;
                     // An empty file after a power cut would pass for a person's edit, or for a request.
-                    out.sync_data()
+                    sync(&out)
                 })
             }
         }

@@ -3,14 +3,14 @@
 //! could not be written.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::{Index, IndexEntry, IndexEntryExtendedFlag, IndexTime, ObjectType, Odb, Oid};
 
-use super::error::{Doing, RepoError};
+use super::error::{Doing, RepoError, sync};
 use super::lock::{self, Lock};
 use super::open::Repo;
 use super::tree::{self, Change, Leaf};
@@ -168,9 +168,9 @@ impl Repo {
         }
         open.index.write().doing_to("write", &open.path)?;
         // Without its bytes on the disk a power cut would leave an empty one, and then no git opens the repository.
-        lock::sync(&open.copy)?;
+        File::open(&open.copy).and_then(|file| sync(&file)).doing_to("write", &open.path)?;
         fs::rename(&open.copy, &open.path).doing_to("write", &open.path)?;
-        lock::sync(&self.gitdir)?;
+        File::open(&self.gitdir).and_then(|folder| sync(&folder)).doing_to("write", &open.path)?;
         open.written = fs::metadata(&open.path).doing_to("look at", &open.path)?.mtime();
         self.hand_over(&open.path);
         Ok(())

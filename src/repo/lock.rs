@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::error::{Doing, RepoError};
+use super::error::{Doing, RepoError, sync};
 
 const MARK: &str = "dispatcher";
 const SCRATCH: &str = "dispatcher-tmp-";
@@ -88,11 +88,11 @@ pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) 
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temp)?;
         file.write_all(bytes)?;
         if durable {
-            file.sync_all()?;
+            sync(&file)?;
         }
         fs::rename(&temp, path)?;
         match path.parent() {
-            Some(folder) if durable => File::open(folder)?.sync_all(),
+            Some(folder) if durable => sync(&File::open(folder)?),
             _ => Ok(()),
         }
     })();
@@ -100,11 +100,6 @@ pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) 
         let _ = fs::remove_file(&temp);
     }
     written.doing_to("write", path)
-}
-
-/// Makes a file's bytes, or the names in a folder, durable.
-pub(super) fn sync(path: &Path) -> Result<(), RepoError> {
-    File::open(path).and_then(|file| file.sync_all()).doing_to("sync", path)
 }
 
 /// A name for a temp file in the git folder that no other thread uses.

@@ -66,6 +66,12 @@ pub enum PushError {
 }
 
 impl PushError {
+    /// As [`RepoError::is_unsynced`].
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        matches!(self, Self::Git(error) if error.is_unsynced())
+    }
+
     /// The error as people read it.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {

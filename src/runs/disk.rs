@@ -94,9 +94,18 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8], sync: bool) -> io
     };
     file.write_all(bytes)?;
     if sync {
-        file.sync_data()?;
+        file.sync_data().map_err(unsynced)?;
     }
     fs::rename(&new, folder.join(name))
+}
+
+/// A sync that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("fsync: {0}")]
+pub(super) struct Unsynced(io::Error);
+
+fn unsynced(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Unsynced(error))
 }
 
 /// Gives `folder/name` a second name; on a file system without links it goes without.
@@ -111,12 +120,17 @@ pub(super) fn keep_as(folder: &Path, name: &str, second: &str) -> io::Result<()>
 
 /// Makes the bytes of a file of ours durable.
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
-    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?.sync_data()
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?
+        .sync_data()
+        .map_err(unsynced)
 }
 
 /// Makes the names in `folder` durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    open_folder(folder)?.sync_all()
+    open_folder(folder)?.sync_all().map_err(unsynced)
 }
 
 fn open_folder(folder: &Path) -> io::Result<File> {

@@ -1,5 +1,10 @@
 //! The one integration binary: real processes, real files, the real program.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail their test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "the helpers of tests fail their test, and say what they saw"
+)]
 
 mod checkout;
 mod disk;

@@ -135,3 +135,35 @@ fn trouble_holds_the_intake_until_it_is_over() {
         ],
     );
 }
+
+#[test]
+fn a_sync_that_failed_holds_work_until_a_person_resumes() {
+    let engine = check(
+        settings(),
+        vec![
+            (0, took(order('a')), "start a1"),
+            (1, Input::Unsynced("fsync: EIO".into()), "degraded sync"),
+            (2, Input::Disk { short: None }, ""),
+            (3, Input::Arrived(vec!["x".into()]), ""),
+            (4, took(order('b')), ""),
+            // What ran is recorded: it is written anew.
+            (5, ended('a', 1, exit(0)), "a=succeeded 0; commit a"),
+            (6, Input::Unsynced("fsync: EIO".into()), ""),
+            (
+                6,
+                Input::Committed(CommitReport::Failed { ids: vec![id('a')], message: "fsync: EIO".into() }),
+                "degraded commit",
+            ),
+            (600_000, Input::Tick, ""),
+        ],
+    );
+    assert!(wake_ms(&engine, 600_000).is_none_or(|ms| ms > 100_000), "only the next fetch is waited for");
+    let resume = Input::Resume { by: "ana".into() };
+    check_from(
+        engine,
+        vec![
+            (600_001, resume, "recovered sync; start b1; commit a"),
+            (600_002, committed("a"), "recovered commit; announce a; take x"),
+        ],
+    );
+}

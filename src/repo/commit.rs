@@ -194,6 +194,7 @@ impl Repo {
             let tree = edit(&mut objects, base, &edits)?;
             let who = self.signature()?;
             let oid = objects.commit(tree, tip, [&who, &who], &message(batch))?;
+            self.beneath(tip)?.into_iter().for_each(|beneath| objects.add_beneath(beneath));
             objects.finish()?;
             // Somewhere else the files are those of another branch.
             let here = self.head_is_branch();
@@ -208,6 +209,7 @@ impl Repo {
             if self.move_ref(&self.branch_ref(), tip, oid, "commit: executor")? == Move::Stale {
                 continue;
             }
+            self.durable.set(Some(oid));
             let indexed = open.is_some() || !here;
             if open.is_some() {
                 self.forget_index_bases();

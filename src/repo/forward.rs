@@ -77,7 +77,8 @@ impl Repo {
         }
         let mut undo = Vec::new();
         let moved = self
-            .check_out(&open, &changes, &mut undo)
+            .settle(to)
+            .and_then(|()| self.check_out(&open, &changes, &mut undo))
             .and_then(|()| self.note_index_bases([from, Some(to)]))
             .and_then(|()| self.step_index(&mut open, from, Some(to)))
             .and_then(|()| self.write_index(&mut open))

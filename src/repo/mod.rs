@@ -12,6 +12,7 @@
 //! refs/dispatcher/kept/<oid>      what left the local branch and is not in it in another form
 //! ```
 
+mod beneath;
 mod checkout;
 mod commit;
 mod divergence;

@@ -1,12 +1,13 @@
 //! Opening a repository. Owns the list of repositories that are refused, each with what to do about it.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use git2::{Config, ErrorCode, Reference, Repository, Signature};
+use git2::{Config, ErrorCode, Oid, Reference, Repository, Signature};
 
 use super::error::{Doing, RepoError};
 use super::{library, lock};
@@ -46,6 +47,8 @@ pub struct Repo {
     pub(super) settings: Settings,
     /// User and group of the git folder: whom new files belong to.
     pub(super) owner: (u32, u32),
+    /// The newest commit that is on the disk for sure, with all that it needs.
+    pub(super) durable: Cell<Option<Oid>>,
 }
 
 /// A repository that cannot be worked on.
@@ -163,7 +166,7 @@ impl Repo {
         }
         let root = fs::canonicalize(&root).doing_to("look at", &root)?;
         let (gitdir, common) = (git.path().to_owned(), git.commondir().to_owned());
-        Ok(Self { git, root, gitdir, common, settings, owner: (meta.uid(), meta.gid()) })
+        Ok(Self { git, root, gitdir, common, settings, owner: (meta.uid(), meta.gid()), durable: Cell::new(None) })
     }
 
     /// The real path of the work tree.

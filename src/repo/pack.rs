@@ -5,6 +5,7 @@ use std::path::Path;
 
 use git2::{Commit, ObjectType, Odb, Oid, Repository, Signature};
 
+use super::beneath::Beneath;
 use super::error::{Doing, RepoError};
 use super::open::Repo;
 
@@ -13,6 +14,7 @@ pub(super) struct Batch {
     git: Repository,
     folder: std::path::PathBuf,
     new: Vec<Oid>,
+    beneath: Option<Beneath>,
 }
 
 impl Batch {
@@ -20,11 +22,16 @@ impl Batch {
     pub(super) fn open(repo: &Repo) -> Result<Self, RepoError> {
         let git = Repository::open(&repo.gitdir).doing_to("open", &repo.gitdir)?;
         git.odb().and_then(|odb| odb.add_new_mempack_backend(1_000).map(|_| ())).doing("gather new objects")?;
-        Ok(Self { git, folder: repo.common.join("objects/pack"), new: Vec::new() })
+        Ok(Self { git, folder: repo.common.join("objects/pack"), new: Vec::new(), beneath: None })
     }
 
     pub(super) fn odb(&self) -> Result<Odb<'_>, RepoError> {
         self.git.odb().doing("open the object database")
+    }
+
+    /// These are written too, although the database has them.
+    pub(super) fn add_beneath(&mut self, beneath: Beneath) {
+        self.beneath = Some(beneath);
     }
 
     /// Adds one object.
@@ -61,18 +68,24 @@ impl Batch {
     pub(super) fn finish(mut self) -> Result<(), RepoError> {
         self.new.sort_unstable();
         self.new.dedup();
-        if self.new.is_empty() {
+        if self.new.is_empty() && self.beneath.is_none() {
             return Ok(());
         }
-        write_pack(&self.git, &self.new, &self.folder).doing_to("write a pack into", &self.folder)
+        write_pack(&self.git, &self.new, self.beneath, &self.folder).doing_to("write a pack into", &self.folder)
     }
 }
 
-fn write_pack(git: &Repository, objects: &[Oid], folder: &Path) -> Result<(), git2::Error> {
+fn write_pack(git: &Repository, objects: &[Oid], beneath: Option<Beneath>, folder: &Path) -> Result<(), git2::Error> {
     let mut builder = git.packbuilder()?;
     builder.set_threads(1);
     for oid in objects {
         builder.insert_object(*oid, None)?;
+    }
+    if let Some(Beneath { tip, base }) = beneath {
+        let mut walk = git.revwalk()?;
+        walk.push(tip)?;
+        base.map_or(Ok(()), |base| walk.hide(base))?;
+        builder.insert_walk(&mut walk)?;
     }
     builder.write(folder, 0)
 }

@@ -79,6 +79,47 @@ fn a_batch_costs_eight_syncs_at_most() {
     assert_eq!(git(&world.ours, &["rev-list", "--count", "HEAD"]), "2");
 }
 
+/// As after a power cut: whatever was not synced is gone.
+fn lose_loose_objects(world: &World) {
+    for entry in fs::read_dir(world.ours.join(".git/objects")).unwrap().flatten() {
+        if entry.file_name().len() == 2 {
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_person_committed_beneath_is_in_our_pack() {
+    let world = World::new();
+    let repo = world.open();
+    for n in 1..=3 {
+        world.write("ours", "handlers/a/b.sh", &format!("{n}\n"));
+        git(&world.ours, &["add", "handlers"]);
+        git(&world.ours, &["commit", "-q", "-m", "person"]);
+        repo.commit(&[world.run("none.yml", n, b"x\n")]).unwrap();
+        lose_loose_objects(&world);
+        git(&world.ours, &["fsck", "--strict"]);
+        assert_eq!(git(&world.ours, &["show", "HEAD:handlers/a/b.sh"]), n.to_string());
+    }
+    assert_eq!(world.status(), "");
+}
+
+#[test]
+fn what_a_person_fetched_is_durable_before_the_branch_follows() {
+    let world = World::new();
+    let repo = world.open();
+    for n in 1..=3 {
+        world.write("theirs", "handlers/c.sh", &format!("{n}\n"));
+        let tip = world.push("theirs");
+        git(&world.ours, &["fetch", "-q"]);
+        assert!(matches!(repo.integrate(&[]).unwrap(), Integrated::FastForwarded { .. }));
+        lose_loose_objects(&world);
+        git(&world.ours, &["fsck", "--strict"]);
+        assert_eq!(git(&world.ours, &["rev-parse", "HEAD"]), tip);
+    }
+    assert_eq!(world.status(), "");
+}
+
 #[test]
 fn a_person_commits_in_the_same_moment() {
     const ROUNDS: u8 = 40;

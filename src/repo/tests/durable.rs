@@ -6,6 +6,8 @@ use std::process::Command;
 
 use super::world::{World, git, id, settings, try_git};
 use crate::repo::*;
+use crate::request::RunId;
+use crate::time::Time;
 
 const CHILD: &str = "DISPATCHER_TEST_SYNCS";
 
@@ -35,6 +37,60 @@ fn traced_batch() {
     let start = std::time::Instant::now();
     repo.commit(&batch).unwrap();
     println!("fifty runs: {:?}", start.elapsed());
+}
+
+const BENCH: &str = "DISPATCHER_BENCH_AT";
+
+/// The measuring half of `tests/bench/batch.sh`: commits in a new repository below the folder that it names.
+#[test]
+fn what_a_batch_costs() {
+    const ROUNDS: u16 = 20;
+    let Some(at) = std::env::var_os(BENCH) else { return };
+    let dir = tempfile::tempdir_in(at).unwrap();
+    git(dir.path(), &["init", "-q", "-b", "main"]);
+    fs::create_dir(dir.path().join("requests")).unwrap();
+    let repo = Repo::open(dir.path(), settings()).unwrap();
+    let mut next = 0_u16;
+    for size in [1, 10, 100] {
+        let mut spent = std::time::Duration::ZERO;
+        for _ in 0..ROUNDS {
+            let batch: Vec<RunRecord> = (0..size).map(|_| large_run(&mut next)).collect();
+            let start = std::time::Instant::now();
+            repo.commit(&batch).unwrap();
+            spent += start.elapsed();
+        }
+        let commit = spent.as_secs_f64() * 1_000.0 / f64::from(ROUNDS);
+        println!("batch of {size:>3}: {commit:>6.1} ms a commit, {:>6.2} ms a run", commit / f64::from(size));
+    }
+}
+
+/// A run with files as large as they usually are.
+fn large_run(next: &mut u16) -> RunRecord {
+    *next += 1;
+    let [high, low] = next.to_be_bytes();
+    let id = RunId::new(Time::from_millis(1_763_900_000_000), [high, low, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let file = |path: String, size: usize| RecordFile {
+        path,
+        content: Content::Bytes(format!("{next}\n").into_bytes().into_iter().cycle().take(size).collect()),
+    };
+    let files = vec![
+        file(format!("processed/{id}/request.yml"), 100),
+        file(format!("processed/{id}/status.json"), 900),
+        file(format!("logs/{id}.log"), 1_500),
+        file(format!("logs/{id}.jsonl"), 1_200),
+    ];
+    let state = crate::status::State::Succeeded;
+    RunRecord {
+        id,
+        name: "a.yml".into(),
+        rc: 0,
+        kind: None,
+        resource: None,
+        state,
+        duration: None,
+        request: None,
+        files,
+    }
 }
 
 #[test]

@@ -325,12 +325,17 @@ fn said(context: &Context, name: &str, commit: Option<&str>) -> Result<Exit, Fai
 }
 
 fn catch_up(repo: &Repo) -> Result<(), Failure> {
+    let none = |words: String| Diagnostic::new("E0519", format!("nothing was committed: {words}"));
+    let alone = "dispatcher submit --no-push     commits it here alone";
     let failed = |words: String| {
-        let problem = Diagnostic::new("E0519", format!("nothing was committed: {words}"))
-            .help("git pull     and again, or commit it here alone: --no-push");
+        let problem = none(words).help("git pull     and again").help(alone);
         Failure::new(Exit::UNAVAILABLE, problem)
     };
-    repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
+    if let Err(error) = repo.fetch() {
+        let why = error.diagnostic();
+        let problem = Diagnostic { notes: why.notes, help: why.help, ..none(why.message) };
+        return Err(Failure::new(Exit::UNAVAILABLE, problem.help(alone)));
+    }
     match repo.integrate(&[]).map_err(|error| failed(error.to_string()))? {
         Integrated::Blocked(blocked) => Err(failed(blocked.diagnostic().message)),
         Integrated::Diverged { .. } => Err(failed("the remote branch was rewritten".to_owned())),
@@ -350,6 +355,11 @@ fn publish(repo: &Repo, oid: &mut Oid, subject: &str, files: &[NewFile]) -> Resu
         match repo.push().map_err(|error| failed(error.diagnostic().message))? {
             PushOutcome::Pushed { .. } | PushOutcome::UpToDate | PushOutcome::NoRemote => return Ok(()),
             PushOutcome::Refused { words } | PushOutcome::Unreachable { words } => return Err(failed(words)),
+            PushOutcome::NoAccess(access) => {
+                let why = access.diagnostic();
+                let problem = why.note("the request is committed here").help("git push     sends it later");
+                return Err(Failure::new(Exit::UNAVAILABLE, problem));
+            }
             PushOutcome::Moved => {
                 repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
                 match repo.add_files_again(*oid, subject, files).map_err(|error| failed(error.to_string()))? {

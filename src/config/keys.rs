@@ -128,8 +128,9 @@ pub static KEYS: &[Key] = &[
     key!(scan_interval: Duration = duration(100, DAY), "how often the inbox is scanned; events are only hints"),
     key!(git_timeout: Duration = duration(100, DAY), "deadline of one network operation of git"),
     key!(push_retries: Number = whole(0, 1_000), "pushes tried again before waiting for the next result or fetch"),
-    key!(https.token_file: Path = path(), "file with the access token of an https remote"),
-    key!(https.ca_file: Path = path(), "certificates that are trusted besides the system's"),
+    key!(https.token_file: Path = path(), "file with the access token, or `user:password`, of an https remote"),
+    key!(https.token_credential: Text = credential(), "the same as a systemd credential, where there is no file"),
+    key!(https.ca_file: Path = path(), "certificates that an https remote is trusted by"),
     key!(workers: Number = whole(1, 256), "runs at the same time"),
     key!(drain_timeout: Duration = duration(0, DAY), "how long a stop waits for running handlers"),
     key!(keep_recent: Number = whole(1, 1_000_000), "runs that stay on the branch; older ones are archived"),
@@ -221,6 +222,16 @@ impl<T: Shown> Shown for Option<T> {
             None => (form == Form::AutoPath).then(|| "auto".to_owned()),
         }
     }
+}
+
+/// A name below `$CREDENTIALS_DIRECTORY`.
+pub(super) fn credential(text: &str) -> Result<String, String> {
+    let formed = !text.is_empty()
+        && text.len() <= 255
+        && text != "."
+        && text != ".."
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if formed { Ok(text.to_owned()) } else { Err("give the name of a systemd credential".to_owned()) }
 }
 
 fn switch(text: &str) -> Result<bool, String> {
@@ -354,6 +365,8 @@ mod tests {
             ("lock_dir", "auto", true),
             ("lock_dir", "locks", false),
             ("https.token_file", "auto", false),
+            ("https.token_credential", "git-token", true),
+            ("https.token_credential", "../token", false),
             ("sandbox.cgroup", "require", true),
             ("sandbox.cgroup", "on", false),
             ("sandbox.user", "executor", true),

@@ -46,7 +46,7 @@ fetch_interval: 5s
 scan_interval: 10s
 git_timeout: 20s
 push_retries: 3
-https: {token_file: /etc/dispatcher/token, ca_file: /etc/ssl/private-ca.pem}
+https: {token_file: /etc/dispatcher/token, token_credential: git-token, ca_file: /etc/ssl/private-ca.pem}
 workers: 8
 drain_timeout: 1m
 keep_recent: 100
@@ -325,6 +325,6 @@ fn what_cannot_be_given_is_said() {
     assert_eq!(unmet, Vec::<String>::new());
     assert_eq!(
         idle.unwrap(),
-        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `https.ca_file` (file, line 4), `listen` (file, line 1)"
+        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `listen` (file, line 1)"
     );
 }

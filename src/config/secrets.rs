@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::keys::path;
+use super::keys::{credential, path};
 use super::settings::{Secret, SecretSource};
 use crate::reading::{Reading, child, describe, variable_name};
 use crate::request::Kind;
@@ -62,15 +62,6 @@ fn variable(text: &str) -> Result<String, String> {
     let letter = |b: u8| b == b'_' || b.is_ascii_alphabetic();
     let formed = text.bytes().next().is_some_and(letter) && text.bytes().all(|b| letter(b) || b.is_ascii_digit());
     if formed { Ok(text.to_owned()) } else { Err("give the name of an environment variable".to_owned()) }
-}
-
-fn credential(text: &str) -> Result<String, String> {
-    let formed = !text.is_empty()
-        && text.len() <= 255
-        && text != "."
-        && text != ".."
-        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
-    if formed { Ok(text.to_owned()) } else { Err("give the name of a systemd credential".to_owned()) }
 }
 
 fn kinds(reading: &mut Reading<'_>, pointer: &str, name: &str, value: Option<&Value>) -> Option<Vec<Kind>> {

@@ -40,9 +40,11 @@ pub struct SandboxSettings {
 /// How https remotes are reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpsSettings {
-    /// File with the access token.
+    /// File with the access token, or `user:password`.
     pub token_file: Option<PathBuf>,
-    /// Certificates that are trusted besides the system's.
+    /// The same as a systemd credential; counts where there is no file.
+    pub token_credential: Option<String>,
+    /// Certificates that a remote is trusted by.
     pub ca_file: Option<PathBuf>,
 }
 

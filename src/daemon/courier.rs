@@ -1,8 +1,12 @@
 //! The thread that talks to the remote, on a handle of its own, so that a slow network holds up nothing else.
 
+use std::sync::Arc;
+
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::daemon::clerk::Job;
+use crate::daemon::scribe::Scribe;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::engine::{Input, PushReport};
 use crate::repo::{PushOutcome, Repo};
 
@@ -17,33 +21,70 @@ pub enum Errand {
     Push,
 }
 
-/// Works until the queue is closed.
-pub fn work(repo: &Repo, errands: &Receiver<Errand>, to_clerk: &Sender<Job>, to_engine: &Sender<Input>) {
-    for errand in errands {
-        let gone = match errand {
-            Errand::Fetch => to_clerk.send(Job::Integrate(repo.fetch())).is_err(),
-            Errand::Push => push(repo).into_iter().any(|input| to_engine.send(input).is_err()),
-        };
-        if gone {
-            return;
+/// Who works, and whom he tells.
+pub struct Courier {
+    pub(super) repo: Repo,
+    pub(super) scribe: Arc<Scribe>,
+    pub(super) to_clerk: Sender<Job>,
+    pub(super) to_engine: Sender<Input>,
+}
+
+impl Courier {
+    /// Works until the queue is closed.
+    pub fn work(self, errands: &Receiver<Errand>) {
+        // Each of its own: who may fetch may still not push.
+        let (mut of_fetch, mut of_push) = (None, None);
+        for errand in errands {
+            let gone = match errand {
+                Errand::Fetch => {
+                    let fetched = self.repo.fetch();
+                    self.tell(&mut of_fetch, fetched.as_ref().err().map(crate::repo::FetchError::diagnostic));
+                    self.to_clerk.send(Job::Integrate(fetched)).is_err()
+                }
+                Errand::Push => {
+                    let (inputs, problem) = push(&self.repo);
+                    self.tell(&mut of_push, problem);
+                    inputs.into_iter().any(|input| self.to_engine.send(input).is_err())
+                }
+            };
+            if gone {
+                return;
+            }
         }
+    }
+
+    /// Says what a person can do about a problem, once: the events say each time that it is still there.
+    fn tell(&self, told: &mut Option<Code>, problem: Option<Diagnostic>) {
+        let code = problem.as_ref().map(|problem| problem.code);
+        if let Some(problem) = problem.filter(|_| *told != code) {
+            self.scribe.warn(&problem);
+            problem.notes.iter().for_each(|note| self.scribe.note(&format!("  = note: {note}")));
+            problem.help.iter().for_each(|help| self.scribe.note(&format!("  = help: {help}")));
+        }
+        *told = code;
     }
 }
 
-fn push(repo: &Repo) -> Vec<Input> {
+/// What the engine hears, and what people can read.
+fn push(repo: &Repo) -> (Vec<Input>, Option<Diagnostic>) {
+    let failed = |message: String| PushReport::Failed { message };
     let pushed = repo.push();
     let unsynced = pushed.as_ref().err().filter(|error| error.is_unsynced()).map(|error| error.to_string());
-    let report = match pushed {
-        Ok(PushOutcome::Pushed { oid }) => PushReport::Done { commit: oid.to_string() },
+    let (report, problem) = match pushed {
+        Ok(PushOutcome::Pushed { oid }) => (PushReport::Done { commit: oid.to_string() }, None),
         Ok(PushOutcome::UpToDate) => {
             let tip = repo.tip().ok().flatten();
-            PushReport::Done { commit: tip.map_or_else(String::new, |tip| tip.to_string()) }
+            (PushReport::Done { commit: tip.map_or_else(String::new, |tip| tip.to_string()) }, None)
         }
-        Ok(PushOutcome::Moved) => PushReport::Moved,
-        Ok(PushOutcome::Refused { words }) => PushReport::Failed { message: format!("the remote refused: {words}") },
-        Ok(PushOutcome::Unreachable { words }) => PushReport::Failed { message: words },
-        Ok(PushOutcome::NoRemote) => PushReport::NoRemote,
-        Err(error) => PushReport::Failed { message: error.diagnostic().message },
+        Ok(PushOutcome::Moved) => (PushReport::Moved, None),
+        Ok(PushOutcome::Refused { words }) => (failed(format!("the remote refused: {words}")), None),
+        Ok(PushOutcome::NoAccess(access)) => (failed(access.to_string()), Some(access.diagnostic())),
+        Ok(PushOutcome::Unreachable { words }) => (failed(words), None),
+        Ok(PushOutcome::NoRemote) => (PushReport::NoRemote, None),
+        Err(error) => {
+            let problem = error.diagnostic();
+            (failed(problem.message.clone()), Some(problem))
+        }
     };
-    unsynced.map(Input::Unsynced).into_iter().chain([Input::Pushed(report)]).collect()
+    (unsynced.map(Input::Unsynced).into_iter().chain([Input::Pushed(report)]).collect(), problem)
 }

@@ -14,7 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::instance::{Holder, Instance};
 use crate::journal::{Journal, Rotate};
 use crate::launcher;
-use crate::repo::{Identity, Repo, Settings};
+use crate::repo::{HttpsSettings, Identity, Repo, Settings, Token};
 use crate::request::RunId;
 use crate::runs::Runs;
 use crate::sandbox;
@@ -120,6 +120,14 @@ pub fn git_settings(config: &Config) -> Settings {
         remote: config.remote.clone(),
         branch: config.branch.clone(),
         timeout: config.git_timeout,
+        https: HttpsSettings {
+            token: match (&config.https.token_file, &config.https.token_credential) {
+                (Some(path), _) => Some(Token::File(path.clone())),
+                (None, Some(name)) => Some(Token::Credential(name.clone())),
+                (None, None) => None,
+            },
+            ca_file: config.https.ca_file.clone(),
+        },
         identity: Identity { name: config.identity.name.clone(), email },
     }
 }

@@ -12,7 +12,7 @@ use crate::control::{Call, Server};
 use crate::daemon::answers::Facts;
 use crate::daemon::book::Book;
 use crate::daemon::clerk::{Clerk, JOBS, Job};
-use crate::daemon::courier::{self, ERRANDS};
+use crate::daemon::courier::{Courier, ERRANDS};
 use crate::daemon::library::{Library, LibraryError, Source};
 use crate::daemon::open::{Ground, Options, Refused, open_repo, shelf};
 use crate::daemon::shell::{NoStart, PAUSE, Shell};
@@ -119,11 +119,13 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let (records, record_jobs) = bounded(JOBS);
     let (takes, take_jobs) = bounded(JOBS);
     let (errands, errand_jobs) = bounded(ERRANDS);
-    let courier_repo = open_repo(&root, config)?;
-    let to_clerk = records.clone();
+    let mut courier_repo = open_repo(&root, config)?;
+    // Dropped when the loop has ended: what the courier is still at then, nobody waits for.
+    let stopper = courier_repo.stopper().map_err(|error| Refused::io("make a socket", &error))?;
+    let courier = Courier { repo: courier_repo, scribe: Arc::clone(&scribe), to_clerk: records.clone(), to_engine };
     let threads = [
         thread("clerk", move || clerk.work(&record_jobs, &take_jobs))?,
-        thread("courier", move || courier::work(&courier_repo, &errand_jobs, &to_clerk, &to_engine))?,
+        thread("courier", move || courier.work(&errand_jobs))?,
     ];
     let settings =
         inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
@@ -171,7 +173,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     if matches!(ended, Ok(ExitCode::TryLater)) {
         daemon.say_what_is_left();
     }
-    drop(server);
+    drop((server, stopper));
     let how = match (&ended, options.once) {
         (Err(_), _) => "it broke",
         (Ok(_), true) => "done (--once)",

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use git2::{AutotagOption, Direction, ErrorClass, FetchOptions, Oid, Remote, RemoteCallbacks};
 
+use super::access::Access;
 use super::error::{Doing, RepoError};
+use super::https::{Ground, Helper, Kept, settings};
+use super::login::LoginError;
 use super::open::Repo;
-use super::remote::UrlError;
+use super::remote::{Https, Target, UrlError};
 use super::transport::Conversation;
 use crate::diagnostic::Diagnostic;
 use crate::quantity;
@@ -33,6 +36,12 @@ pub enum FetchError {
     /// The remote's URL cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// The token or the certificates of the configuration cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// The remote lets us not in, for a cause that is known.
+    #[error("{0}")]
+    Access(Box<Access>),
     /// No answer, or one that makes no sense.
     #[error("remote `{remote}` cannot be reached: {words}")]
     Unreachable {
@@ -66,6 +75,8 @@ impl FetchError {
     pub fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Url(e) => e.diagnostic(),
+            Self::Login(e) => e.diagnostic(),
+            Self::Access(access) => access.diagnostic(),
             Self::Git(e) => e.diagnostic(),
             Self::Unreachable { remote, .. } => Diagnostic::new("E0512", self.to_string())
                 .help(format!("git fetch {remote}     as the dispatcher's user shows whether it works by hand")),
@@ -82,9 +93,13 @@ impl Repo {
     /// See [`FetchError`]; nothing has moved then.
     pub fn fetch(&self) -> Result<FetchOutcome, FetchError> {
         let Some(target) = self.target_of_remote(false)? else { return Ok(FetchOutcome::NoRemote) };
-        let talk = Conversation::new(target, self.settings.timeout);
-        let fetched = self.download(&talk);
-        let remote_tip = fetched.map_err(|e| self.fetch_error(&talk, &e))?;
+        let talk = self.talk(target)?;
+        let fetched = match talk.target() {
+            Target::Https(https) => self.download_by_https(&talk, https),
+            Target::Path(_) | Target::Ssh { .. } => self.download(&talk).map(|tip| (tip, None)),
+        };
+        // Until a ref names them the new commits are held by what git has put beside their pack.
+        let (remote_tip, kept) = fetched.map_err(|e| self.fetch_error(&talk, &e))?;
         drop(talk);
         let known = self.remote_tip()?;
         let new_commits = match remote_tip {
@@ -101,8 +116,40 @@ impl Repo {
             }
             _ => 0,
         };
+        drop(kept);
         self.hand_over_git();
         Ok(FetchOutcome::Fetched { remote_tip, new_commits })
+    }
+
+    /// Everything that a conversation needs is there.
+    pub(super) fn talk(&self, target: Target) -> Result<Conversation, LoginError> {
+        let login = match &target {
+            Target::Https(https) => settings(&self.settings.https, https, self.settings.timeout)?,
+            Target::Path(_) | Target::Ssh { .. } => Vec::new(),
+        };
+        Ok(Conversation::new(target, login, self.settings.timeout, self.stop.clone()))
+    }
+
+    fn download_by_https(
+        &self,
+        talk: &Conversation,
+        https: &Https,
+    ) -> Result<(Option<Oid>, Option<Kept>), git2::Error> {
+        let names = [self.branch_ref()];
+        let mut helper = self.helper(talk, https)?;
+        let tips = helper.look(&names, false).map_err(in_libgit2)?;
+        let found = tips.into_iter().zip(&names).filter_map(|(tip, name)| Some((tip?, name)));
+        let new: Vec<(Oid, &String)> = found.filter(|(oid, _)| self.git.find_commit(*oid).is_err()).collect();
+        let kept = if new.is_empty() { None } else { Some(helper.fetch(new.into_iter()).map_err(in_libgit2)?) };
+        let [tip] = tips;
+        Ok((tip, kept))
+    }
+
+    pub(super) fn helper<'t>(&self, talk: &'t Conversation, https: &Https) -> Result<Helper<'t>, git2::Error> {
+        let tips = [self.tip(), self.remote_tip()].map(|tip| tip.ok().flatten());
+        let known: Vec<Oid> = tips.into_iter().flatten().filter(|oid| self.git.find_commit(*oid).is_ok()).collect();
+        let ground = Ground { objects: &self.common.join("objects"), known: &known };
+        Helper::start(talk, https, &ground).map_err(in_libgit2)
     }
 
     fn download(&self, talk: &Conversation) -> Result<Option<Oid>, git2::Error> {
@@ -137,6 +184,14 @@ impl Repo {
             return FetchError::Git(RepoError::new("fetch", error.message()));
         }
         let words = if said.is_empty() { text::line(error.message()) } else { said };
-        FetchError::Unreachable { remote, words }
+        match Access::of(&remote, talk.target(), talk.has_login(), &words) {
+            Some(access) => FetchError::Access(Box::new(access)),
+            None => FetchError::Unreachable { remote, words },
+        }
     }
+}
+
+/// Trouble on the way in the form that the other transports have for it.
+pub(super) fn in_libgit2(error: std::io::Error) -> git2::Error {
+    git2::Error::new(git2::ErrorCode::GenericError, ErrorClass::Net, error.to_string())
 }

@@ -12,6 +12,7 @@
 //! refs/dispatcher/kept/<oid>      what left the local branch and is not in it in another form
 //! ```
 
+mod access;
 mod beneath;
 mod checkout;
 mod commit;
@@ -20,11 +21,13 @@ mod error;
 mod fetch;
 mod forward;
 mod history;
+mod https;
 mod index;
 mod init;
 mod integrate;
 mod library;
 mod lock;
+mod login;
 mod obstacle;
 mod open;
 mod pack;
@@ -39,10 +42,12 @@ mod replay;
 mod torn;
 mod transport;
 mod tree;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
 pub use checkout::CheckoutState;
 pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest};
 pub use error::RepoError;
@@ -51,9 +56,11 @@ pub use git2::Oid;
 pub use history::Withdrawn;
 pub use init::{NewFile, clone_path, init, init_bare};
 pub use integrate::{Elsewhere, Integrated, TakenPath};
+pub use login::{HttpsSettings, LoginError, Token};
 pub use obstacle::{Blocked, Why};
 pub use open::{Identity, OpenError, Repo, Settings};
 pub use push::{PushError, PushOutcome};
 pub use read::TreeFile;
 pub use record::{Recorded, fitting};
 pub use remote::{Target, UrlError};
+pub use wire::Stopper;

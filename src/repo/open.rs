@@ -10,6 +10,8 @@ use std::time::Duration;
 use git2::{Config, ErrorCode, Oid, Reference, Repository, Signature};
 
 use super::error::{Doing, RepoError};
+use super::login::HttpsSettings;
+use super::wire::{Stop, Stopper};
 use super::{library, lock};
 use crate::diagnostic::Diagnostic;
 use crate::text;
@@ -32,6 +34,8 @@ pub struct Settings {
     pub branch: String,
     /// Of each network operation.
     pub timeout: Duration,
+    /// How https remotes are reached.
+    pub https: HttpsSettings,
     /// Author and committer.
     pub identity: Identity,
 }
@@ -49,6 +53,8 @@ pub struct Repo {
     pub(super) owner: (u32, u32),
     /// The newest commit that is on the disk for sure, with all that it needs.
     pub(super) durable: Cell<Option<Oid>>,
+    /// Hangs up where the network verbs are to end.
+    pub(super) stop: Option<Stop>,
 }
 
 /// A repository that cannot be worked on.
@@ -166,13 +172,24 @@ impl Repo {
         }
         let root = fs::canonicalize(&root).doing_to("look at", &root)?;
         let (gitdir, common) = (git.path().to_owned(), git.commondir().to_owned());
-        Ok(Self { git, root, gitdir, common, settings, owner: (meta.uid(), meta.gid()), durable: Cell::new(None) })
+        let owner = (meta.uid(), meta.gid());
+        Ok(Self { git, root, gitdir, common, settings, owner, durable: Cell::new(None), stop: None })
     }
 
     /// The real path of the work tree.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What ends this handle's network verbs when it is dropped.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn stopper(&mut self) -> std::io::Result<Stopper> {
+        let (stopper, stop) = Stopper::pair()?;
+        self.stop = Some(stop);
+        Ok(stopper)
     }
 
     /// The git folder that all work trees of this clone share.

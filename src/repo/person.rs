@@ -31,7 +31,7 @@ fn known_to_git(dir: &Path) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::{Settings, init};
+    use crate::repo::{HttpsSettings, Settings, init};
 
     #[test]
     fn a_checkouts_own_identity_counts() {
@@ -40,6 +40,7 @@ mod tests {
         let settings = Settings {
             remote: "origin".into(),
             branch: "main".into(),
+            https: HttpsSettings::default(),
             timeout: std::time::Duration::from_secs(10),
             identity,
         };

@@ -5,10 +5,12 @@ use std::cell::RefCell;
 
 use git2::{Error, Oid, PushOptions, RemoteCallbacks};
 
+use super::access::Access;
 use super::error::RepoError;
-use super::fetch::FetchError;
+use super::fetch::{FetchError, in_libgit2};
+use super::login::LoginError;
 use super::open::Repo;
-use super::remote::UrlError;
+use super::remote::{Https, Target, UrlError};
 use super::transport::{Conversation, shown};
 use crate::diagnostic::Diagnostic;
 use crate::text;
@@ -30,6 +32,8 @@ pub enum PushOutcome {
         /// The remote's own, escaped.
         words: String,
     },
+    /// The remote lets us not in, for a cause that is known.
+    NoAccess(Box<Access>),
     /// No verdict: the commit may have arrived. Fetch, then ask [`Repo::published`].
     Unreachable {
         /// Git's or ssh's own, escaped.
@@ -44,6 +48,7 @@ impl PushOutcome {
     #[must_use]
     pub fn diagnostic(&self, remote: &str, waiting: usize) -> Option<Diagnostic> {
         let (words, help) = match self {
+            Self::NoAccess(access) => return Some(access.diagnostic().note(kept(waiting))),
             Self::Refused { words } => (words, "let the dispatcher's user push to the branch, or change the hook"),
             Self::Unreachable { words } => (words, "dispatcher fetch     once the remote is back"),
             Self::Pushed { .. } | Self::UpToDate | Self::Moved | Self::NoRemote => return None,
@@ -54,12 +59,19 @@ impl PushOutcome {
     }
 }
 
+fn kept(waiting: usize) -> String {
+    format!("{waiting} results are kept locally; runs go on; nothing is lost")
+}
+
 /// A push that was not tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
     /// The remote's URL cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// The token or the certificates of the configuration cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// The local repository.
     #[error(transparent)]
     Git(#[from] RepoError),
@@ -77,6 +89,7 @@ impl PushError {
     pub fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Url(e) => e.diagnostic(),
+            Self::Login(e) => e.diagnostic(),
             Self::Git(e) => e.diagnostic(),
         }
     }
@@ -107,9 +120,12 @@ impl Repo {
         if !extends && (overrule.is_none() || overrule != seen) {
             return Ok(PushOutcome::Moved);
         }
-        let talk = Conversation::new(target, self.settings.timeout);
+        let talk = self.talk(target)?;
         let verdict = RefCell::new(Verdict::default());
-        let sent = self.send(&talk, &verdict, tip, seen, overrule.is_some());
+        let sent = match talk.target() {
+            Target::Https(https) => self.send_by_https(&talk, https, &verdict, tip, seen),
+            Target::Path(_) | Target::Ssh { .. } => self.send(&talk, &verdict, tip, seen, overrule.is_some()),
+        };
         let outcome = self.judge(&talk, sent, &verdict.into_inner(), tip);
         drop(talk);
         if matches!(outcome, PushOutcome::Pushed { .. }) {
@@ -153,6 +169,25 @@ impl Repo {
         self.git.remote_anonymous(&talk.url())?.push(&[spec.as_str()], Some(&mut options))
     }
 
+    /// As `send`. What is no fast-forward is let through by the lease alone, after `push` has looked at it.
+    fn send_by_https(
+        &self,
+        talk: &Conversation,
+        https: &Https,
+        verdict: &RefCell<Verdict>,
+        tip: Oid,
+        seen: Option<Oid>,
+    ) -> Result<(), Error> {
+        let names = [self.branch_ref()];
+        let mut helper = self.helper(talk, https)?;
+        let moved = helper.look(&names, true).map_err(in_libgit2)? != [seen];
+        verdict.borrow_mut().moved = moved;
+        if !moved {
+            verdict.borrow_mut().status = Some(helper.push(tip, &names[0], seen).map_err(in_libgit2)?);
+        }
+        Ok(())
+    }
+
     fn judge(&self, talk: &Conversation, sent: Result<(), Error>, verdict: &Verdict, tip: Oid) -> PushOutcome {
         if verdict.moved {
             return PushOutcome::Moved;
@@ -170,6 +205,7 @@ impl Repo {
             }
             (None, Err(e)) => match self.fetch_error(talk, &e) {
                 FetchError::Unreachable { words, .. } => PushOutcome::Unreachable { words },
+                FetchError::Access(access) => PushOutcome::NoAccess(access),
                 other => PushOutcome::Unreachable { words: other.to_string() },
             },
         }

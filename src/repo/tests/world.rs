@@ -22,6 +22,7 @@ pub(super) fn settings() -> Settings {
         remote: "origin".into(),
         branch: "main".into(),
         timeout: Duration::from_secs(60),
+        https: HttpsSettings::default(),
         identity: Identity { name: "dispatcher".into(), email: "dispatcher@test".into() },
     }
 }

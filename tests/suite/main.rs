@@ -14,6 +14,8 @@ mod life;
 mod load;
 mod odd;
 mod power;
+mod servers;
 mod torture;
+mod transport;
 mod watch;
 mod world;

@@ -62,6 +62,8 @@ pub struct World {
     dir: tempfile::TempDir,
     /// Stands in the environment of every handler.
     mark: String,
+    /// More variables for every program.
+    env: BTreeMap<&'static str, String>,
 }
 
 impl World {
@@ -69,7 +71,7 @@ impl World {
     pub fn new(config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("suite").tempdir().unwrap();
         let mark = format!("SUITE_WORLD={}", dir.path().file_name().unwrap().to_str().unwrap());
-        let world = Self { dir, mark };
+        let world = Self { dir, mark, env: BTreeMap::new() };
         fs::set_permissions(world.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let folder = |name: &str, mode| {
             fs::DirBuilder::new().create(world.path().join(name)).unwrap();
@@ -161,8 +163,14 @@ impl World {
             .env("DISPATCHER_CONFIG", self.path().join("config.yml"))
             .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_TERMINAL_PROMPT", "0")])
             .envs([("GIT_AUTHOR_NAME", "Ana"), ("GIT_AUTHOR_EMAIL", "ana@example.org")])
-            .envs([("GIT_COMMITTER_NAME", "Ana"), ("GIT_COMMITTER_EMAIL", "ana@example.org")]);
+            .envs([("GIT_COMMITTER_NAME", "Ana"), ("GIT_COMMITTER_EMAIL", "ana@example.org")])
+            .envs(&self.env);
         command
+    }
+
+    /// From now on in the environment of every program.
+    pub fn set_env(&mut self, name: &'static str, value: impl Into<String>) {
+        self.env.insert(name, value.into());
     }
 
     /// What git says, which must succeed.
@@ -325,6 +333,13 @@ impl World {
     /// Living processes of handlers of this world.
     pub fn survivors(&self) -> Vec<i32> {
         processes().into_iter().filter(|&pid| has_mark(pid, &self.mark) && alive(pid)).collect()
+    }
+
+    /// Living processes that have this folder's home: what dispatchers of this world have started for git, and they
+    /// themselves.
+    pub fn at_home(&self) -> Vec<i32> {
+        let home = format!("HOME={}", self.path().join("home").display());
+        processes().into_iter().filter(|&pid| has_mark(pid, &home) && alive(pid)).collect()
     }
 
     /// What must hold of both repositories whenever all is said and done.

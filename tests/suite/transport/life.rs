@@ -1,0 +1,148 @@
+//! The whole life of a request, over every transport.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::servers::{Https, Ssh};
+use crate::world::{Daemon, World, ask, eventually};
+
+/// From a push to a pull, with everything that a remote may answer in between. Both clones go to `url`.
+fn whole_life(world: &World, url: &str) {
+    for clone in [world.ana(), world.ops()] {
+        world.git(&clone, &["remote", "set-url", "origin", url]);
+    }
+    let gate = world.gate("a");
+    let daemon = Daemon::start(world);
+    world.push(&[
+        ("requests/slow.yml", &ask("gate", "on: web, gate: a")),
+        ("requests/good.yml", &ask("ok", "on: db")),
+        ("requests/bad.yml", &ask("code", "on: db, code: 3")),
+        ("requests/wrong.yml", &ask("ok", "off: db")),
+    ]);
+    world.ops_do(&["fetch"]).expect(0);
+    let open = gate.reached();
+    assert_eq!(world.outcome("good.yml")["status"], "succeeded");
+    assert_eq!(world.outcome("bad.yml")["rc"], 3);
+    assert_eq!(world.outcome("wrong.yml")["rc"], 65);
+    // Others push while it works: what it has is put on top of theirs.
+    world.push(&[("notes.txt", "not a request\n")]);
+    drop(open);
+    assert_eq!(world.outcome("slow.yml")["status"], "succeeded");
+    pulled(world, 4);
+    refused_for_a_while(world);
+    daemon.stop();
+    world.sound();
+}
+
+/// The remote does not want it, says why, and has thought better of it.
+fn refused_for_a_while(world: &World) {
+    let hook = world.remote().join("hooks/pre-receive");
+    fs::write(&hook, "#!/bin/sh\nprintf 'closed \\033[31mtoday\\n' >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let from = world.events().len();
+    world.drop_in("late.yml", &ask("ok", "on: web"));
+    assert_eq!(world.outcome("late.yml")["status"], "succeeded");
+    let failed = world.event(from, "the push fails", |event| event["event"] == "git.push_failed").to_string();
+    assert!(failed.contains("pre-receive hook declined") && failed.contains("closed ^[[31mtoday"), "{failed}");
+    fs::remove_file(&hook).unwrap();
+    world.ops_do(&["fetch"]).expect(0);
+    pulled(world, 5);
+}
+
+/// The person has so many results.
+fn pulled(world: &World, results: usize) {
+    let ana = world.ana();
+    eventually("the results are pulled", || {
+        world.git(&ana, &["pull", "-q", "--ff-only", "origin", "main"]);
+        let files = world.git(&ana, &["ls-tree", "-r", "--name-only", "HEAD", "processed/"]);
+        files.lines().filter(|path| path.ends_with("/status.json")).count() == results
+    });
+}
+
+#[test]
+fn over_a_path() {
+    let world = World::new("");
+    whole_life(&world, world.remote().to_str().unwrap());
+}
+
+#[test]
+fn over_ssh() {
+    let mut world = World::new("");
+    let Some(server) = Ssh::start(&world) else { return };
+    let known = server.known_hosts(Some("host"));
+    world.set_env("GIT_SSH_COMMAND", server.command("good", &known));
+    whole_life(&world, &server.url(&world.remote()));
+}
+
+/// Git of the person's clone comes in by what that clone's own configuration says; the dispatcher sees nothing of it.
+fn let_ana_in(world: &World, server: &Https) {
+    let ana = world.ana();
+    let store = world.path().join("ana-credentials");
+    fs::write(&store, server.stored("robot")).unwrap();
+    world.git(&ana, &["config", "http.sslCAInfo", server.authority().to_str().unwrap()]);
+    world.git(&ana, &["config", "credential.helper", &format!("store --file={}", store.display())]);
+}
+
+fn secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn over_https_with_a_token_and_a_private_authority() {
+    let world = World::new("");
+    let Some(server) = Https::start(&world) else { return };
+    let_ana_in(&world, &server);
+    let token = world.path().join("token");
+    secret(&token, &format!("robot:{}\n", super::PASSWORD));
+    let authority = server.authority();
+    world.configure(&format!("https: {{token_file: {}, ca_file: {}}}\n", token.display(), authority.display()));
+    whole_life(&world, &server.url("remote.git"));
+    nothing_of_the_password(&world);
+}
+
+#[test]
+fn over_https_with_a_systemd_credential() {
+    let mut world = World::new("");
+    let Some(server) = Https::start(&world) else { return };
+    let folder = world.path().join("credentials");
+    fs::create_dir(&folder).unwrap();
+    // As systemd makes it: readable by an access list, which looks like a mode for the group.
+    secret(&folder.join("git"), super::PASSWORD);
+    fs::set_permissions(folder.join("git"), fs::Permissions::from_mode(0o440)).unwrap();
+    world.set_env("CREDENTIALS_DIRECTORY", folder.to_str().unwrap());
+    world.configure(&format!("https: {{token_credential: git, ca_file: {}}}\n", server.authority().display()));
+    let url = server.url("remote.git").replacen("https://", "https://robot@", 1);
+    world.git(&world.ops(), &["remote", "set-url", "origin", &url]);
+    world.drop_in("one.yml", &ask("ok", "on: web"));
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    world.sound();
+    assert!(server.log().contains(" robot ") && !server.log().contains("x-access-token"), "{}", server.log());
+}
+
+#[test]
+fn over_https_with_a_credential_helper_of_the_account() {
+    let world = World::new("");
+    let Some(server) = Https::start(&world) else { return };
+    let home = world.path().join("home");
+    secret(&home.join(".git-credentials"), &server.stored("robot"));
+    // What the account is used to counts, but for what would weaken it.
+    let authority = server.authority();
+    let text = format!(
+        "[credential]\n\thelper = store\n[http]\n\tsslCAInfo = {}\n\tsslVerify = false\n[core]\n\thooksPath = /nowhere\n",
+        authority.display()
+    );
+    fs::write(home.join(".gitconfig"), text).unwrap();
+    whole_life(&world, &server.url("remote.git"));
+    nothing_of_the_password(&world);
+}
+
+/// Neither in any file of the repositories, nor in what the daemon said.
+fn nothing_of_the_password(world: &World) {
+    let word = super::PASSWORD.split(':').next().unwrap();
+    for folder in [world.ops(), world.remote(), world.path().join("state-ops"), world.path().join("daemon.out")] {
+        let found = world.command("grep", world.path()).args(["-rla", word]).arg(&folder).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "in {}", folder.display());
+    }
+}

@@ -55,7 +55,16 @@ impl Access {
             Target::Ssh { .. } => "ssh said",
             Target::Https(_) => "git said",
         };
-        let problem = Diagnostic::new(self.code(), self.to_string()).note(format!("{said}: {}", self.words));
+        let words = match self.cause {
+            // Its capitals are for people who have no better message.
+            Cause::HostChanged(_) => {
+                let told = ["SHA256:", "Offending ", "Host key for "];
+                let lines = self.words.split("; ").filter(|line| told.iter().any(|start| line.starts_with(start)));
+                lines.collect::<Vec<_>>().join("; ")
+            }
+            _ => self.words.clone(),
+        };
+        let problem = Diagnostic::new(self.code(), self.to_string()).note(format!("{said}: {words}"));
         let notes = self.notes().into_iter().fold(problem, Diagnostic::note);
         self.help().into_iter().fold(notes, Diagnostic::help)
     }
@@ -212,7 +221,7 @@ fn cause(target: &Target, login: bool, words: &str) -> Option<Cause> {
         if has(&["host key is known for", "Host key verification failed"]) {
             return Some(Cause::HostUnknown);
         }
-        if has(&["Permission denied ("]) {
+        if has(&["Permission denied (", "Too many authentication failures"]) {
             return Some(Cause::KeyRefused);
         }
     }

@@ -117,3 +117,50 @@ pub(super) fn sweep_scratch(scratch: &Path) {
         }
     }
 }
+
+/// Removes marks that keep a fetched pack from being joined and that a `git fetch-pack` left which is gone: ours ends
+/// with us before a ref names the new commits. A person's own marks say something else.
+pub(super) fn sweep_kept(packs: &Path) {
+    let gone = |path: &Path| {
+        let mark = fs::read_to_string(path).ok()?;
+        let (pid, host) = mark.trim_end().strip_prefix("fetch-pack ")?.split_once(" on ")?;
+        if host != nix::unistd::gethostname().ok()?.to_str()? {
+            return None;
+        }
+        let pid: u32 = pid.parse().ok()?;
+        (!Path::new("/proc").join(pid.to_string()).exists()).then_some(())
+    };
+    for entry in fs::read_dir(packs).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == "keep") && gone(&path).is_some() {
+            // Left behind it costs a pack that is never joined with others.
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_fetches_that_are_gone_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = std::process::id();
+        let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+        // No process has a number beyond 2^22.
+        for (name, mark) in [
+            ("a.keep", format!("fetch-pack 4194999 on {host}\n")),
+            ("b.keep", format!("fetch-pack {me} on {host}\n")),
+            ("c.keep", "mine\n".to_owned()),
+            ("d.keep", "fetch-pack 4194999 on another\n".to_owned()),
+            ("e.pack", format!("fetch-pack 4194999 on {host}\n")),
+        ] {
+            fs::write(dir.path().join(name), mark).unwrap();
+        }
+        sweep_kept(dir.path());
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["b.keep", "c.keep", "d.keep", "e.pack"]);
+    }
+}

@@ -127,17 +127,8 @@ impl Login {
 fn read(path: &Path, strict: bool) -> Result<String, LoginError> {
     let shown = text::line(&path.to_string_lossy());
     let bad = |why: String, help: String| LoginError::Token { path: shown.clone(), why, help };
-    let refill = || format!("write the token, or `user:password`, into {shown} as one line");
-    let io = |e: std::io::Error| {
-        let why = e.to_string();
-        bad(
-            why,
-            format!(
-                "`https.token_file` in the host configuration names a file that the dispatcher's user can read; {}",
-                refill()
-            ),
-        )
-    };
+    let refill = || format!("install -m 0600 /dev/stdin {shown}     then the token or `user:password`, Enter, Ctrl-D");
+    let io = |e: std::io::Error| bad(e.to_string(), refill());
     // Without waiting for a writer where it is a pipe.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;

@@ -252,6 +252,7 @@ impl Repo {
         }
         lock::sweep_scratch(&self.common);
         lock::sweep_scratch(&self.gitdir);
+        lock::sweep_kept(&self.common.join("objects/pack"));
         Ok(swept)
     }
 

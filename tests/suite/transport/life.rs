@@ -1,8 +1,11 @@
 //! The whole life of a request, over every transport.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use crate::servers::{Https, Ssh};
 use crate::world::{Daemon, World, ask, eventually};
@@ -30,9 +33,17 @@ fn whole_life(world: &World, url: &str) {
     drop(open);
     assert_eq!(world.outcome("slow.yml")["status"], "succeeded");
     pulled(world, 4);
+    // A person's own commit goes along, larger than what git sends in one piece.
+    let large: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3 << 20).collect();
+    fs::write(world.ops().join("large"), large).unwrap();
+    world.git(&world.ops(), &["add", "large"]);
+    world.git(&world.ops(), &["commit", "-q", "-m", "Mine"]);
     refused_for_a_while(world);
     daemon.stop();
     world.sound();
+    let packs = fs::read_dir(world.ops().join(".git/objects/pack")).unwrap().flatten();
+    let kept = packs.filter(|entry| entry.path().extension().is_some_and(|end| end == "keep")).count();
+    assert_eq!(kept, 0, "packs that would never be joined");
 }
 
 /// The remote does not want it, says why, and has thought better of it.
@@ -51,6 +62,7 @@ fn refused_for_a_while(world: &World) {
 }
 
 /// The person has so many results.
+#[track_caller]
 fn pulled(world: &World, results: usize) {
     let ana = world.ana();
     eventually("the results are pulled", || {
@@ -99,7 +111,46 @@ fn over_https_with_a_token_and_a_private_authority() {
     let authority = server.authority();
     world.configure(&format!("https: {{token_file: {}, ca_file: {}}}\n", token.display(), authority.display()));
     whole_life(&world, &server.url("remote.git"));
+    the_token_expires(&world, &token);
     nothing_of_the_password(&world);
+}
+
+/// What was right is wrong, and right again: nobody starts the dispatcher anew for that.
+fn the_token_expires(world: &World, token: &Path) {
+    let good = fs::read_to_string(token).unwrap();
+    let daemon = Daemon::start(world);
+    secret(token, "robot:over-and-out");
+    let from = world.events().len();
+    world.drop_in("expired.yml", &ask("ok", "on: web"));
+    let failed = world.event(from, "the push fails", |event| event["event"] == "git.push_failed").to_string();
+    assert!(failed.contains("refused the token or password"), "{failed}");
+    secret(token, &good);
+    world.event(from, "it is pushed", |event| event["event"] == "git.pushed");
+    daemon.stop();
+    world.sound();
+}
+
+#[test]
+fn over_https_through_a_proxy() {
+    let mut world = World::new("");
+    let Some(server) = Https::start(&world) else { return };
+    let token = world.path().join("token");
+    secret(&token, &format!("robot:{}", super::PASSWORD));
+    let authority = server.authority();
+    world.configure(&format!("https: {{token_file: {}, ca_file: {}}}\n", token.display(), authority.display()));
+    world.git(&world.ops(), &["remote", "set-url", "origin", &server.url("remote.git")]);
+    world.drop_in("one.yml", &ask("ok", "on: web"));
+    let proxy = Proxy::start();
+    world.set_env("https_proxy", format!("http://127.0.0.1:{}", proxy.port));
+    world.ops_do(&["--once", "--no-tui"]).expect(0);
+    world.sound();
+    let asked = proxy.asked.lock().unwrap().clone();
+    let address = server.url("").replacen("https://", "", 1);
+    assert!(asked.len() >= 2, "a fetch and a push: {asked:?}");
+    for head in asked {
+        assert!(head.starts_with(&format!("CONNECT {} HTTP/1.1", address.trim_end_matches('/'))), "{head}");
+        assert!(!head.contains("Authorization"), "the token is not the proxy's: {head}");
+    }
 }
 
 #[test]
@@ -136,6 +187,51 @@ fn over_https_with_a_credential_helper_of_the_account() {
     fs::write(home.join(".gitconfig"), text).unwrap();
     whole_life(&world, &server.url("remote.git"));
     nothing_of_the_password(&world);
+}
+
+/// Carries connections to where they ask for, and remembers what they asked.
+struct Proxy {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heads = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, heads) = (client.unwrap(), Arc::clone(&heads));
+                std::thread::spawn(move || carry(&client, &heads));
+            }
+        });
+        Self { port, asked }
+    }
+}
+
+fn carry(mut client: &TcpStream, heads: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let address = head.split(' ').nth(1).unwrap().to_owned();
+    heads.lock().unwrap().push(head);
+    let mut server = TcpStream::connect(address).unwrap();
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    // Either side may hang up as it likes.
+    let there = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut server, &mut client);
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = there.join();
 }
 
 /// Neither in any file of the repositories, nor in what the daemon said.

@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::executor::{self, Executor, Finished};
 use crate::inbox::{self, Inbox, Notice};
 use crate::launcher;
-use crate::repo::Repo;
+use crate::repo::{Repo, Stopper};
 use crate::runs::Runs;
 use crate::signals::{Listener, Signal};
 
@@ -33,6 +33,8 @@ const INPUTS: usize = 512;
 const NOTICES: usize = 1_024;
 /// Calls that wait: as many as there can be connections.
 const CALLS: usize = 16;
+/// The TERM that ends what the network is at: the first lets handlers finish, the second ends them.
+const INSISTS: u32 = 3;
 /// How often the disk is looked at.
 const DISK: Duration = Duration::from_secs(5);
 
@@ -120,7 +122,6 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let (takes, take_jobs) = bounded(JOBS);
     let (errands, errand_jobs) = bounded(ERRANDS);
     let mut courier_repo = open_repo(&root, config)?;
-    // Dropped when the loop has ended: what the courier is still at then, nobody waits for.
     let stopper = courier_repo.stopper().map_err(|error| Refused::io("make a socket", &error))?;
     let courier = Courier { repo: courier_repo, scribe: Arc::clone(&scribe), to_clerk: records.clone(), to_engine };
     let threads = [
@@ -165,6 +166,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         lost: 0,
         options: options.clone(),
         unread: false,
+        terms: 0,
+        network: Some(stopper),
     };
     let ended = match daemon.work(found, &ears, &threads) {
         Ok(ExitCode::Done) if options.once && daemon.unread => Ok(ExitCode::TryLater),
@@ -173,7 +176,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     if matches!(ended, Ok(ExitCode::TryLater)) {
         daemon.say_what_is_left();
     }
-    drop((server, stopper));
+    drop((server, daemon.network.take()));
     let how = match (&ended, options.once) {
         (Err(_), _) => "it broke",
         (Ok(_), true) => "done (--once)",
@@ -260,6 +263,10 @@ struct Daemon {
     options: Options,
     /// The newest scan could not read the inbox.
     unread: bool,
+    /// How often it was told to end.
+    terms: u32,
+    /// Let go when the loop has ended, or when somebody insists: what the courier is at then, nobody waits for.
+    network: Option<Stopper>,
 }
 
 impl Daemon {
@@ -321,7 +328,13 @@ impl Daemon {
                 }
             },
             recv(ears.signals) -> signal => match signal? {
-                Signal::Terminate => Some(Input::Stop { by: "signal".to_owned() }),
+                Signal::Terminate => {
+                    self.terms += 1;
+                    if self.terms == INSISTS {
+                        self.network = None;
+                    }
+                    Some(Input::Stop { by: "signal".to_owned() })
+                }
                 Signal::Fetch => Some(Input::FetchNow),
                 Signal::Reload => {
                     drop(self.shell.records.send(Job::Reload));

@@ -128,14 +128,20 @@ fn read(path: &Path, strict: bool) -> Result<String, LoginError> {
     let shown = text::line(&path.to_string_lossy());
     let bad = |why: String, help: String| LoginError::Token { path: shown.clone(), why, help };
     let refill = || format!("install -m 0600 /dev/stdin {shown}     then the token or `user:password`, Enter, Ctrl-D");
-    let io = |e: std::io::Error| bad(e.to_string(), refill());
+    let mine = nix::unistd::geteuid().as_raw();
+    let io = |e: std::io::Error| {
+        let help = match e.kind() {
+            std::io::ErrorKind::PermissionDenied => format!("chown {mine} {shown}"),
+            _ => refill(),
+        };
+        bad(e.to_string(), help)
+    };
     // Without waiting for a writer where it is a pipe.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
     if !meta.is_file() {
         return Err(bad("it is not a regular file".into(), refill()));
     }
-    let mine = nix::unistd::geteuid().as_raw();
     if strict && meta.uid() != mine && meta.uid() != 0 {
         return Err(bad(format!("it belongs to user {}", meta.uid()), format!("chown {mine} {shown}")));
     }

@@ -29,6 +29,8 @@ impl Https {
         fs::write(dir.join("htpasswd"), format!("robot:{password}reader:{password}")).unwrap();
         let mut wrap = Command::new(fcgiwrap);
         wrap.env("HOME", &dir).args(["-c", "4", "-s"]).arg(format!("unix:{}/fcgi.sock", dir.display()));
+        // What the backend says of repositories that are not there.
+        wrap.stderr(fs::File::create(dir.join("backend.log")).unwrap());
         let wrap = Running::start(wrap);
         eventually("fcgiwrap listens", || dir.join("fcgi.sock").exists());
         // A port that was free a moment ago may be somebody else's now.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::servers::{Https, Ssh};
@@ -39,18 +39,44 @@ fn whole_life(world: &World, url: &str) {
     world.git(&world.ops(), &["add", "large"]);
     world.git(&world.ops(), &["commit", "-q", "-m", "Mine"]);
     refused_for_a_while(world);
+    moved_in_the_middle(world);
     daemon.stop();
     world.sound();
-    let packs = fs::read_dir(world.ops().join(".git/objects/pack")).unwrap().flatten();
-    let kept = packs.filter(|entry| entry.path().extension().is_some_and(|end| end == "keep")).count();
-    assert_eq!(kept, 0, "packs that would never be joined");
+    for entry in fs::read_dir(world.ops().join(".git/objects/pack")).unwrap().flatten() {
+        let path = entry.path();
+        assert!(path.extension().is_none_or(|end| end != "keep"), "a pack that would never be joined: {path:?}");
+        assert!(entry.metadata().unwrap().len() < 2 << 20, "what was here was fetched again: {path:?}");
+    }
+}
+
+/// Somebody's push arrives while the remote looks at ours.
+fn moved_in_the_middle(world: &World) {
+    let ana = world.ana();
+    fs::write(ana.join("theirs.txt"), "faster\n").unwrap();
+    world.git(&ana, &["add", "theirs.txt"]);
+    world.git(&ana, &["commit", "-q", "-m", "Faster"]);
+    world.git(&ana, &["push", "-q", "origin", "HEAD:side"]);
+    world.git(&ana, &["reset", "-q", "--hard", "HEAD~1"]);
+    let side = world.git(&world.remote(), &["rev-parse", "side"]);
+    let move_on = "rm \"$0\"; unset GIT_QUARANTINE_PATH; exec git update-ref refs/heads/main refs/heads/side";
+    hook(world, move_on);
+    world.drop_in("slower.yml", &ask("ok", "on: web"));
+    assert_eq!(world.outcome("slower.yml")["status"], "succeeded");
+    pulled(world, 6);
+    world.git(&ana, &["merge-base", "--is-ancestor", side.trim(), "HEAD"]);
+}
+
+/// What the remote does before it takes a push.
+fn hook(world: &World, script: &str) -> PathBuf {
+    let hook = world.remote().join("hooks/pre-receive");
+    fs::write(&hook, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    hook
 }
 
 /// The remote does not want it, says why, and has thought better of it.
 fn refused_for_a_while(world: &World) {
-    let hook = world.remote().join("hooks/pre-receive");
-    fs::write(&hook, "#!/bin/sh\nprintf 'closed \\033[31mtoday\\n' >&2\nexit 1\n").unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let hook = hook(world, "printf 'closed \\033[31mtoday\\n' >&2; exit 1");
     let from = world.events().len();
     world.drop_in("late.yml", &ask("ok", "on: web"));
     assert_eq!(world.outcome("late.yml")["status"], "succeeded");

@@ -1,13 +1,13 @@
 //! A remote that never answers: every operation ends at its deadline, with the daemon that is told to stop, and with the
 //! one that is killed.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::net::{TcpListener, TcpStream};
 
 use nix::sys::signal::Signal;
 
 use crate::servers::programs;
-use crate::world::{Daemon, World, alive, children, eventually};
+use crate::world::{Daemon, World, alive, ask, children, eventually};
 
 /// Whoever connects is let in and never answered.
 struct Silent(TcpListener);
@@ -30,11 +30,18 @@ impl Silent {
 }
 
 /// Nobody holds the other end any more.
+#[track_caller]
 fn hung_up(mut stream: TcpStream) {
     stream.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
     let mut sink = [0; 4096];
-    // Whether it was closed or reset is the kernel's business.
-    while matches!(stream.read(&mut sink), Ok(1..)) {}
+    loop {
+        match stream.read(&mut sink) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => return,
+            Err(e) => panic!("somebody still waits for an answer: {e}"),
+        }
+    }
 }
 
 /// A daemon whose first fetch hangs, with what it has started.
@@ -76,6 +83,26 @@ fn a_stopped_daemon_ends_what_it_has_started() {
         hung_up(called);
         assert_eq!(started.into_iter().filter(|&pid| alive(pid)).collect::<Vec<_>>(), [0; 0], "{url}");
         assert_eq!(world.at_home(), [0; 0], "{url}");
+    });
+}
+
+#[test]
+fn who_insists_does_not_wait_for_a_push_that_hangs() {
+    each_way(|world, silent, url| {
+        let mut daemon = Daemon::start(world);
+        world.git(&world.ops(), &["remote", "set-url", "origin", url]);
+        world.drop_in("one.yml", &ask("ok", "on: web"));
+        let called = silent.called();
+        eventually("the daemon ends", || {
+            daemon.signal(Signal::SIGTERM);
+            !daemon.lives()
+        });
+        assert_eq!(daemon.ended(), 0);
+        hung_up(called);
+        assert_eq!(world.at_home(), [0; 0], "{url}");
+        world.git(&world.ops(), &["remote", "set-url", "origin", world.remote().to_str().unwrap()]);
+        world.ops_do(&["--once", "--no-tui"]).expect(0);
+        world.sound();
     });
 }
 

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,23 @@ use super::wire::Stream;
 
 /// The longest line that is read of the helper: the name of a ref, or what a remote says about it.
 const LONGEST: u64 = 64 << 10;
+
+/// What the names of the helpers' folders begin with; the number of the process follows.
+const FOLDER: &str = "dispatcher-https-";
+
+/// Removes the folders that processes of this user have left which are gone.
+pub(super) fn sweep() {
+    let mine = nix::unistd::geteuid().as_raw();
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split('-').next()?.parse::<u32>().ok());
+        let left = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if left && entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == mine) {
+            // A few bytes that the system clears away some day.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
 
 /// A started helper; ended when dropped.
 pub(super) struct Helper<'a> {
@@ -83,7 +101,8 @@ pub(super) fn settings(
 impl<'a> Helper<'a> {
     /// Starts it.
     pub(super) fn start(talk: &'a Conversation, https: &Https, ground: &Ground<'_>) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("dispatcher-https-").tempdir()?;
+        // Not in the repository, whose owner may be somebody whom we do not obey: what stands in it is configuration.
+        let folder = tempfile::Builder::new().prefix(&format!("{FOLDER}{}-", std::process::id())).tempdir()?;
         fs::create_dir(folder.path().join("refs"))?;
         fs::write(folder.path().join("HEAD"), "ref: refs/heads/none\n")?;
         let refs = ground.known.iter().enumerate().map(|(at, oid)| format!("{oid} refs/known/{at}\n"));

@@ -12,7 +12,7 @@ use git2::{Config, ErrorCode, Oid, Reference, Repository, Signature};
 use super::error::{Doing, RepoError};
 use super::login::HttpsSettings;
 use super::wire::{Stop, Stopper};
-use super::{library, lock};
+use super::{https, library, lock};
 use crate::diagnostic::Diagnostic;
 use crate::text;
 
@@ -253,6 +253,7 @@ impl Repo {
         lock::sweep_scratch(&self.common);
         lock::sweep_scratch(&self.gitdir);
         lock::sweep_kept(&self.common.join("objects/pack"));
+        https::sweep();
         Ok(swept)
     }
 

@@ -1,6 +1,7 @@
 //! A remote that never answers: every operation ends at its deadline, with the daemon that is told to stop, and with the
 //! one that is killed.
 
+use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::net::{TcpListener, TcpStream};
 
@@ -49,8 +50,7 @@ fn hanging(world: &World, silent: &Silent, url: &str) -> (Daemon, TcpStream, Vec
     world.git(&world.ops(), &["remote", "set-url", "origin", url]);
     let daemon = Daemon::spawn(world, &["--no-tui"]);
     let called = silent.called();
-    let git =
-        |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.starts_with(b"dispatcher"));
+    let git = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.starts_with(b"dispatcher"));
     let mut found: Vec<i32> = children(daemon.pid()).into_iter().filter(git).collect();
     let mut at = 0;
     while at < found.len() {
@@ -62,15 +62,15 @@ fn hanging(world: &World, silent: &Silent, url: &str) -> (Daemon, TcpStream, Vec
 }
 
 /// Each way to a remote on the network.
-fn each_way(check: impl Fn(&World, &Silent, &str)) {
+fn each_way(check: impl Fn(&mut World, &Silent, &str)) {
     for way in ["https://127.0.0.1:PORT/ops.git", "ssh://git@127.0.0.1:PORT/ops.git"] {
         if way.starts_with("ssh") && programs(["ssh"]).is_none() {
             continue;
         }
         // Far more than the patience of a test.
-        let world = World::new("git_timeout: 1h\n");
+        let mut world = World::new("git_timeout: 1h\n");
         let silent = Silent::start();
-        check(&world, &silent, &way.replace("PORT", &silent.port().to_string()));
+        check(&mut world, &silent, &way.replace("PORT", &silent.port().to_string()));
     }
 }
 
@@ -109,10 +109,18 @@ fn who_insists_does_not_wait_for_a_push_that_hangs() {
 #[test]
 fn a_killed_daemon_leaves_nothing_behind() {
     each_way(|world, silent, url| {
+        let temp = world.path().join("temp");
+        fs::create_dir(&temp).unwrap();
+        world.set_env("TMPDIR", temp.to_str().unwrap());
         let (daemon, called, started) = hanging(world, silent, url);
         daemon.kill();
         hung_up(called);
         eventually("all of it ends", || !started.iter().any(|&pid| alive(pid)) && world.at_home().is_empty());
+        let left = || fs::read_dir(&temp).unwrap().count();
+        assert_eq!(left(), usize::from(url.starts_with("https:")), "what only the next start can clear away: {url}");
+        world.git(&world.ops(), &["remote", "set-url", "origin", world.remote().to_str().unwrap()]);
+        world.ops_do(&["--once", "--no-tui"]).expect(0);
+        assert_eq!(left(), 0, "{url}");
     });
 }
 

@@ -55,7 +55,7 @@ pub enum Command {
     Watch,
 }
 
-/// Whose history counts after a remote was rewritten. What leaves the branch stays under `refs/dispatcher/kept/`.
+/// Whose history counts after a remote was rewritten. Both sides as they were stay under `refs/dispatcher/kept/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
@@ -63,6 +63,17 @@ pub enum Side {
     AcceptRemote,
     /// Ours: the remote's is replaced by the next push.
     KeepLocal,
+}
+
+impl Side {
+    /// As it is typed.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::AcceptRemote => "dispatcher resume --accept-remote",
+            Self::KeepLocal => "dispatcher resume --keep-local",
+        }
+    }
 }
 
 /// Who asked, from the socket's peer credentials.

@@ -130,12 +130,32 @@ pub fn resume(context: &Context, accept_remote: bool, keep_local: bool) -> Resul
         (false, false) => None,
     };
     let body = ask_here(context, Command::Resume { side })?;
+    if let Some(side) = side {
+        return done(context, &body, &decided(side, &body));
+    }
     let holds = |word: &str| ["checkout", "diverged", "disk", "sync", "commit"].contains(&word);
     let held = body["degraded"].as_object().into_iter().flatten().find(|(word, _)| holds(word));
     let Some((word, detail)) = held else { return done(context, &body, "new work begins again") };
     let words = format!("nothing is paused now, but work is held: {word}: {}", detail.as_str().unwrap_or_default());
     done(context, &body, &text::line(&words))?;
     Ok(Exit::TRY_LATER)
+}
+
+/// What a decision led to, and where both sides are kept.
+fn decided(side: Side, body: &Value) -> String {
+    let mut kept = body["kept"].as_array().into_iter().flatten().filter_map(Value::as_str).map(text::line);
+    let mut words = match side {
+        Side::AcceptRemote => {
+            format!("the remote's history counts; {} commits of results were put on top of it", body["replayed"])
+        }
+        Side::KeepLocal => "the local history counts; the next push replaces the remote's".to_owned(),
+    };
+    for whose in ["local", "remote"] {
+        if let Some(kept) = kept.next() {
+            words += &format!("\n{whose} side as it was: {kept}");
+        }
+    }
+    words
 }
 
 /// `drain`.
@@ -229,8 +249,12 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
     if let Some(paused) = &now.paused {
         out += &format!("paused    {}\n", text::line(paused));
     }
-    for (reason, detail) in &now.degraded {
-        out += &format!("degraded  {}: {}\n", text::line(reason), text::line(detail));
+    for trouble in &now.troubles {
+        out += &format!("degraded  {}: {}\n", text::line(&trouble.reason), text::line(&trouble.detail));
+        out += &format!("          since {}\n", trouble.since);
+        for help in &trouble.help {
+            out += &format!("          = help: {}\n", text::line(help));
+        }
     }
     for (name, until) in &now.scheduled {
         out += &format!("scheduled {} not before {until}\n", text::line(name));

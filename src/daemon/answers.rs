@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use crossbeam_channel::Sender;
 use serde_json::json;
 
-use crate::command::{Answer, Command, PROTOCOL};
+use crate::command::{Answer, Command, PROTOCOL, Side};
 use crate::control::Call;
 use crate::daemon::clerk::Job;
 use crate::daemon::shell::Shell;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Engine, Input, Snapshot};
+use crate::repo::{Decided, Integrated};
 use crate::request::RunId;
 use crate::status::Status;
 use crate::time::Time;
@@ -224,9 +225,12 @@ impl Shell {
 
 /// The answer to a decision about a rewritten remote.
 #[must_use]
-pub fn decided(outcome: &Result<(), Diagnostic>) -> Answer {
+pub fn decided(side: Side, outcome: Result<Decided, Diagnostic>) -> Answer {
     match outcome {
-        Ok(()) => Answer::ok(json!({})),
+        Ok(Decided { outcome, kept }) => {
+            let replayed = if let Integrated::Replayed { replayed, .. } = outcome { replayed } else { 0 };
+            Answer::ok(json!({ "side": side, "kept": kept, "replayed": replayed }))
+        }
         Err(problem) => {
             let help = problem.help.first().map_or("dispatcher status", String::as_str);
             refused(problem.code, problem.message.clone(), help, 75)

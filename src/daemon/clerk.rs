@@ -23,8 +23,8 @@ use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
-    self, Blocked, CheckoutState, Content, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile, Repo,
-    RepoError, RunRecord, TakenPath, Why,
+    self, Blocked, CheckoutState, Content, Decided, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile,
+    Repo, RepoError, RunRecord, TakenPath, Why,
 };
 use crate::request::RunId;
 use crate::runs::Runs;
@@ -144,7 +144,11 @@ impl Clerk {
             }
             Job::Decide(side, reply) => {
                 // A client that went away is not told.
-                let _ = reply.try_send(answers::decided(&self.decide(side)));
+                let decided = self.decide(side);
+                if let Ok(decided) = &decided {
+                    self.scribe.note(&format!("{}: kept {}", side.word(), decided.kept.join(", ")));
+                }
+                let _ = reply.try_send(answers::decided(side, decided));
                 vec![Input::FetchNow]
             }
             Job::Recorded(id, _, reply) if self.book.has(id) => {
@@ -256,20 +260,20 @@ impl Clerk {
         }
     }
 
-    fn decide(&self, side: Side) -> Result<(), Diagnostic> {
+    fn decide(&self, side: Side) -> Result<Decided, Diagnostic> {
         // Without a divergence either side would drop a person's commits.
         if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
             let problem =
                 Diagnostic::new("E0520", "local and remote branch have not diverged: nothing is to be decided");
             return Err(problem.help("dispatcher resume     lets new work begin again"));
         }
-        match side {
-            Side::AcceptRemote => match self.repo.accept_remote(&self.taken_paths()) {
-                Ok(Integrated::Blocked(blocked)) => Err(blocked.diagnostic()),
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.diagnostic()),
-            },
-            Side::KeepLocal => self.repo.keep_local().map_err(|error| error.diagnostic()),
+        let decided = match side {
+            Side::AcceptRemote => self.repo.accept_remote(&self.taken_paths()),
+            Side::KeepLocal => self.repo.keep_local(),
+        };
+        match decided.map_err(|error| error.diagnostic())? {
+            Decided { outcome: Integrated::Blocked(blocked), .. } => Err(blocked.diagnostic()),
+            decided => Ok(decided),
         }
     }
 
@@ -338,21 +342,25 @@ impl Clerk {
         };
         match self.elsewhere() {
             // Also where nothing new had to be brought: the files that lie here are not the branch's.
-            Some(detail) if !matches!(report, FetchReport::Diverged { .. } | FetchReport::Blocked { .. }) => {
-                let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
-                FetchReport::Blocked { detail, ahead: ahead && report != FetchReport::NoRemote }
+            Some(problem) if !matches!(report, FetchReport::Diverged { .. } | FetchReport::Blocked { .. }) => {
+                blocked(problem, report != FetchReport::NoRemote && self.ahead())
             }
             _ => report,
         }
     }
 
     /// Why the work tree is not the branch's: another one is checked out, or a merge is in progress.
-    pub(super) fn elsewhere(&self) -> Option<String> {
+    pub(super) fn elsewhere(&self) -> Option<Diagnostic> {
         let state = self.repo.checkout_state().ok()?;
         if matches!(state, CheckoutState::OnBranch | CheckoutState::IndexLocked { .. }) {
             return None;
         }
-        Some(Blocked { paths: Vec::new(), why: Why::Checkout(state) }.diagnostic().message)
+        Some(Blocked { paths: Vec::new(), why: Why::Checkout(state) }.diagnostic())
+    }
+
+    /// What cannot be told counts as ahead: a push too many does no harm.
+    fn ahead(&self) -> bool {
+        self.repo.unpublished().map_or(true, |own| !own.is_empty())
     }
 
     /// Follows what earlier fetches brought although the remote could not be asked: a crash may have come in the middle
@@ -372,9 +380,7 @@ impl Clerk {
     fn bring(&self, commits: usize) -> FetchReport {
         self.follow(commits).unwrap_or_else(|error| {
             self.heed(error.is_unsynced(), &error);
-            // What cannot be told counts as ahead: a push too many does no harm.
-            let ahead = self.repo.unpublished().map_or(true, |own| !own.is_empty());
-            FetchReport::Blocked { detail: error.to_string(), ahead }
+            blocked(error.diagnostic(), self.ahead())
         })
     }
 
@@ -393,12 +399,10 @@ impl Clerk {
             }
             Integrated::Diverged { local, remote } => {
                 let show = |oid: Option<Oid>| oid.map_or_else(|| "nothing".to_owned(), |oid| oid.to_string());
-                let message = self.repo.divergence(local, remote)?.message;
-                return Ok(FetchReport::Diverged { local: show(local), remote: show(remote), message });
+                let Diagnostic { message, help, .. } = self.repo.divergence(local, remote)?;
+                return Ok(FetchReport::Diverged { local: show(local), remote: show(remote), message, help });
             }
-            Integrated::Blocked(blocked) => {
-                return Ok(FetchReport::Blocked { detail: blocked.diagnostic().message, ahead });
-            }
+            Integrated::Blocked(why) => return Ok(blocked(why.diagnostic(), ahead)),
         };
         let tip = match to {
             Some(to) => Some(to),
@@ -431,6 +435,10 @@ impl Clerk {
         });
         Ok(gone.collect())
     }
+}
+
+fn blocked(problem: Diagnostic, ahead: bool) -> FetchReport {
+    FetchReport::Blocked { detail: problem.message, help: problem.help, ahead }
 }
 
 fn second(elsewhere: &[Elsewhere]) -> Option<String> {

@@ -102,7 +102,7 @@ impl Clerk {
     /// bytes are HEAD's; the inbox names it again otherwise.
     pub(super) fn take(&mut self, name: &OsStr, still: bool) -> TakeReport {
         if let Some(why) = self.elsewhere() {
-            return TakeReport::Failed(why);
+            return TakeReport::Failed(why.message);
         }
         let peeked = match self.runs.peek(name) {
             Ok(peeked) => peeked,

@@ -123,6 +123,17 @@ impl Trouble {
     }
 }
 
+/// How a trouble stands.
+#[derive(Clone, Debug)]
+pub(super) struct Plight {
+    /// What is wrong.
+    pub(super) detail: String,
+    /// When it began, by the wall clock.
+    pub(super) since: Time,
+    /// What to type, line by line.
+    pub(super) help: Vec<String>,
+}
+
 /// Decides; see the module's page.
 #[derive(Debug)]
 pub struct Engine {
@@ -142,7 +153,9 @@ pub struct Engine {
     pub(super) git: Git,
     pub(super) mode: Mode,
     pub(super) pause: Option<String>,
-    pub(super) troubles: BTreeMap<Trouble, String>,
+    pub(super) troubles: BTreeMap<Trouble, Plight>,
+    /// Of the newest input, for people.
+    pub(super) wall: Time,
     pub(super) scanned: bool,
     pub(super) exited: bool,
 }
@@ -166,6 +179,7 @@ impl Engine {
             mode: Mode::Working,
             pause,
             troubles: BTreeMap::new(),
+            wall: Time::from_millis(0),
             scanned: false,
             exited: false,
         }
@@ -177,6 +191,7 @@ impl Engine {
         if self.exited {
             return out;
         }
+        self.wall = now.wall;
         match input {
             Input::Arrived(names) => {
                 for name in names {
@@ -296,15 +311,25 @@ impl Engine {
         let reason = trouble.word().to_owned();
         match detail {
             Some(detail) => {
-                if self.troubles.insert(trouble, detail.clone()).as_ref() != Some(&detail) {
-                    out.push(Effect::Emit(Event::Degraded { reason, detail }));
+                let before = self.troubles.remove(&trouble);
+                let since = before.as_ref().map_or(self.wall, |before| before.since);
+                if before.is_none_or(|before| before.detail != detail) {
+                    out.push(Effect::Emit(Event::Degraded { reason, detail: detail.clone() }));
                 }
+                self.troubles.insert(trouble, Plight { detail, since, help: Vec::new() });
             }
             None => {
                 if self.troubles.remove(&trouble).is_some() {
                     out.push(Effect::Emit(Event::Recovered { reason }));
                 }
             }
+        }
+    }
+
+    /// Says what to type about a trouble.
+    pub(super) fn advise(&mut self, trouble: Trouble, help: Vec<String>) {
+        if let Some(plight) = self.troubles.get_mut(&trouble) {
+            plight.help = help;
         }
     }
 

@@ -243,19 +243,21 @@ impl Engine {
                 self.now_known(ahead, out);
                 self.looked_before_push(now, wanted);
             }
-            FetchReport::Blocked { detail, ahead } => {
+            FetchReport::Blocked { detail, help, ahead } => {
                 self.trouble(Trouble::Fetch, None, out);
                 self.trouble(Trouble::Checkout, Some(detail.clone()), out);
+                self.advise(Trouble::Checkout, help);
                 self.now_known(ahead, out);
                 self.push_went_wrong(now, wanted, detail, out);
             }
-            FetchReport::Diverged { local, remote, message } => {
+            FetchReport::Diverged { local, remote, message, help } => {
                 self.trouble(Trouble::Fetch, None, out);
                 if !self.troubles.contains_key(&Trouble::Diverged) {
                     let message = message.clone();
                     out.push(Effect::Emit(Event::Diverged { local, remote, message }));
                 }
                 self.trouble(Trouble::Diverged, Some(message.clone()), out);
+                self.advise(Trouble::Diverged, help);
                 self.push_went_wrong(now, wanted, message, out);
             }
             FetchReport::Failed { message } => {
@@ -280,7 +282,7 @@ impl Engine {
 
     /// A second dispatcher stays a trouble until a person resumes.
     fn kept_second(&self) -> Option<String> {
-        self.troubles.get(&Trouble::SecondDispatcher).cloned()
+        self.troubles.get(&Trouble::SecondDispatcher).map(|plight| plight.detail.clone())
     }
 
     /// Where the remote already has what an unclear push may have brought, that push is done.

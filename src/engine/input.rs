@@ -252,6 +252,8 @@ pub enum FetchReport {
     Blocked {
         /// What, naming the paths.
         detail: String,
+        /// What to type, line by line.
+        help: Vec<String>,
         /// True where the branch has commits that the remote has not.
         ahead: bool,
     },
@@ -263,6 +265,8 @@ pub enum FetchReport {
         remote: String,
         /// What it means.
         message: String,
+        /// What to type, line by line.
+        help: Vec<String>,
     },
     /// The remote could not be asked.
     Failed {

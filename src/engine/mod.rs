@@ -27,4 +27,4 @@ pub use effect::{Effect, ExitCode, How, Verdict};
 pub use input::{CommitReport, Ended, FetchReport, Found, Input, Now, Prior, PushReport, TakeReport, Withdrawal};
 pub use life::{CRASHED, NOT_BEGUN, STOPPED};
 pub use order::Order;
-pub use snapshot::{GitView, RunView, Snapshot};
+pub use snapshot::{GitView, RunView, Snapshot, TroubleView};

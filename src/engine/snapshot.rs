@@ -18,6 +18,9 @@ pub struct Snapshot {
     pub paused: Option<String>,
     /// What is not as it should be, by its word.
     pub degraded: std::collections::BTreeMap<String, String>,
+    /// The same with all that a person needs; those that hold the intake come first.
+    #[serde(default)]
+    pub troubles: Vec<TroubleView>,
     /// Attempts that may be carried out at once.
     pub workers: usize,
     /// Running ones first, then in the order of the queue.
@@ -55,6 +58,19 @@ pub struct RunView {
     pub held_by: Option<RunId>,
 }
 
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TroubleView {
+    /// Its word, as in `degraded`.
+    pub reason: String,
+    /// What is wrong.
+    pub detail: String,
+    /// When it began.
+    pub since: Time,
+    /// What to type, line by line; empty where that depends.
+    pub help: Vec<String>,
+}
+
 /// How git stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GitView {
@@ -82,7 +98,17 @@ impl Engine {
         Snapshot {
             mode: mode.to_owned(),
             paused: self.pause.clone(),
-            degraded: self.troubles.iter().map(|(t, d)| (t.word().to_owned(), d.clone())).collect(),
+            degraded: self.troubles.iter().map(|(t, plight)| (t.word().to_owned(), plight.detail.clone())).collect(),
+            troubles: self
+                .troubles
+                .iter()
+                .map(|(trouble, plight)| TroubleView {
+                    reason: trouble.word().to_owned(),
+                    detail: plight.detail.clone(),
+                    since: plight.since,
+                    help: plight.help.clone(),
+                })
+                .collect(),
             workers: self.settings.workers,
             runs: ids.filter_map(|id| self.view(now, id)).collect(),
             scheduled: self

@@ -9,6 +9,15 @@ use super::open::Repo;
 use crate::diagnostic::Diagnostic;
 use crate::text;
 
+/// What a person's decision led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// How the branch stands now.
+    pub outcome: Integrated,
+    /// The refs that hold both sides as they were: the local one first, the remote's where it has a branch.
+    pub kept: Vec<String>,
+}
+
 impl Repo {
     /// What a person needs to decide.
     ///
@@ -57,53 +66,58 @@ impl Repo {
         Ok(local.is_some_and(|local| self.git.merge_base(local, remote).is_err()))
     }
 
-    /// After a rewrite, takes the remote's side: our unpublished results are replayed on top of it; everything else
-    /// that leaves the branch stays under `refs/dispatcher/kept/`.
+    /// After a rewrite, takes the remote's side: results of ours that it lacks are replayed on top of it. Both sides as
+    /// they were stay under `refs/dispatcher/kept/`.
     ///
     /// # Errors
     /// Git's database or the disk.
-    pub fn accept_remote(&self, taken: &[TakenPath]) -> Result<Integrated, RepoError> {
+    pub fn accept_remote(&self, taken: &[TakenPath]) -> Result<Decided, RepoError> {
         loop {
             let (local, remote) = (self.tip()?, self.remote_tip()?);
+            let kept = self.keep_both(local, remote)?;
             let (Some(tip), Some(remote)) = (local, remote) else {
                 // A deleted branch is made anew by the next push: there is no other side to take.
                 self.delete_ref(&self.seen_ref())?;
-                return self.integrate(taken);
+                return Ok(Decided { outcome: self.integrate(taken)?, kept });
             };
             self.delete_ref(&self.overrule_ref())?;
             let base = self.git.merge_base(tip, remote).ok();
-            let own = self.between(Some(remote), tip)?;
             let mut ours = Vec::new();
-            for &oid in &own {
+            for oid in self.between(Some(remote), tip)? {
                 if self.is_ours(oid)? {
                     ours.push(oid);
                 }
             }
-            if let Some(done) = self.replay(tip, base.unwrap_or(tip), remote, &ours, ours != own, taken)? {
-                if matches!(done, Integrated::Replayed { .. }) {
+            if let Some(outcome) = self.replay(tip, base.unwrap_or(tip), remote, &ours, taken)? {
+                if matches!(outcome, Integrated::Replayed { .. }) {
                     self.set_ref(&self.seen_ref(), remote, "")?;
-                    self.hand_over_git();
                 }
-                return Ok(done);
+                self.hand_over_git();
+                return Ok(Decided { outcome, kept });
             }
         }
     }
 
     /// After a rewrite, takes the local side: the next push replaces the remote branch, and only if it still is what
-    /// was fetched. The remote's tip stays under `refs/dispatcher/kept/`.
+    /// was fetched. Both sides as they were stay under `refs/dispatcher/kept/`.
     ///
     /// # Errors
     /// The refs cannot be written.
-    pub fn keep_local(&self) -> Result<(), RepoError> {
-        match self.remote_tip()? {
+    pub fn keep_local(&self) -> Result<Decided, RepoError> {
+        let remote = self.remote_tip()?;
+        let kept = self.keep_both(self.tip()?, remote)?;
+        match remote {
             Some(remote) => {
-                self.keep(remote)?;
                 self.set_ref(&self.overrule_ref(), remote, "")?;
                 self.set_ref(&self.seen_ref(), remote, "")?;
             }
             None => self.delete_ref(&self.seen_ref())?,
         }
         self.hand_over_git();
-        Ok(())
+        Ok(Decided { outcome: Integrated::Unchanged, kept })
+    }
+
+    fn keep_both(&self, local: Option<Oid>, remote: Option<Oid>) -> Result<Vec<String>, RepoError> {
+        local.into_iter().chain(remote).map(|oid| self.keep(oid)).collect()
     }
 }

@@ -39,12 +39,11 @@ pub(super) enum Forwarded {
 }
 
 impl Repo {
-    /// Moves the checked out branch. `keep`: `from` leaves the branch and is kept.
+    /// Moves the checked out branch.
     pub(super) fn forward(
         &self,
         from: Option<Oid>,
         to: Oid,
-        keep: bool,
         taken: &[TakenPath],
         why: &str,
     ) -> Result<Forwarded, RepoError> {
@@ -72,9 +71,6 @@ impl Repo {
         }
         // Removals first, the deepest first: they make room.
         changes.sort_by(|a, b| (asks(a), a.new.is_some(), b.path.len()).cmp(&(asks(b), b.new.is_some(), a.path.len())));
-        if let Some(from) = from.filter(|_| keep) {
-            self.keep(from)?;
-        }
         let mut undo = Vec::new();
         let moved = self
             .settle(to)

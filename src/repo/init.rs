@@ -157,7 +157,7 @@ impl Repo {
         let who = self.signature()?;
         let oid = objects.commit(tree, base, [&who, &who], subject)?;
         objects.finish()?;
-        Ok(match self.forward(tip, oid, false, &[], subject)? {
+        Ok(match self.forward(tip, oid, &[], subject)? {
             Forwarded::Done { .. } => Some(Ok(oid)),
             Forwarded::Blocked(Blocked { why: Why::Checkout(CheckoutState::OnBranch), .. }) | Forwarded::Stale => None,
             Forwarded::Blocked(blocked) => Some(Err(blocked)),

@@ -61,7 +61,7 @@ pub enum Integrated {
     },
     /// Our unpublished results were rebuilt on top of the remote.
     Replayed {
-        /// The tip before; kept under `refs/dispatcher/kept/` where it held more than results, which live on.
+        /// The tip before.
         from: Oid,
         /// The tip now.
         to: Oid,
@@ -144,11 +144,11 @@ impl Repo {
             let paths = strangers.iter().take(20).map(|oid| self.headline(*oid)).collect();
             return Ok(Some(Integrated::Blocked(Blocked { paths, why: Why::OwnCommits })));
         }
-        self.replay(tip, base, remote, &own, false, taken)
+        self.replay(tip, base, remote, &own, taken)
     }
 
     fn follow(&self, from: Option<Oid>, to: Oid, taken: &[TakenPath]) -> Result<Option<Integrated>, RepoError> {
-        Ok(match self.forward(from, to, false, taken, "dispatcher: fast-forward")? {
+        Ok(match self.forward(from, to, taken, "dispatcher: fast-forward")? {
             Forwarded::Done { left_out } => {
                 let elsewhere = self.taken_elsewhere(from, to, taken)?;
                 Some(Integrated::FastForwarded { from, to, left_out, elsewhere })

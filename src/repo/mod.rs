@@ -9,7 +9,7 @@
 //!                                                      ▲ commit
 //! refs/dispatcher/seen/R/B        the remote tip that was integrated or pushed last
 //! refs/dispatcher/overrule/R/B    the remote tip that a person ordered to be replaced
-//! refs/dispatcher/kept/<oid>      what left the local branch and is not in it in another form
+//! refs/dispatcher/kept/<oid>      a side as it was when a person decided about a rewritten remote
 //! ```
 
 mod access;
@@ -50,6 +50,7 @@ mod tests;
 pub use access::Access;
 pub use checkout::CheckoutState;
 pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest};
+pub use divergence::Decided;
 pub use error::RepoError;
 pub use fetch::{FetchError, FetchOutcome};
 pub use git2::Oid;

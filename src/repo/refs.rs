@@ -86,9 +86,11 @@ impl Repo {
         }
     }
 
-    /// Keeps what leaves the local branch.
-    pub(super) fn keep(&self, oid: Oid) -> Result<(), RepoError> {
-        self.set_ref(&format!("refs/dispatcher/kept/{oid}"), oid, "")
+    /// Keeps a commit whatever becomes of the branches; the name of its ref.
+    pub(super) fn keep(&self, oid: Oid) -> Result<String, RepoError> {
+        let name = format!("refs/dispatcher/kept/{oid}");
+        self.set_ref(&name, oid, "")?;
+        Ok(name)
     }
 
     /// The reflog is a help for people, not a record: a failure to write it fails nothing.

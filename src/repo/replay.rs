@@ -22,19 +22,17 @@ struct Rebuilt {
 }
 
 impl Repo {
-    /// Rebuilds `own` (oldest first) on `remote` and moves the checkout there from `tip`. `keep`: more than `own` leaves
-    /// the branch with `tip`.
+    /// Rebuilds `own` (oldest first) on `remote` and moves the checkout there from `tip`.
     pub(super) fn replay(
         &self,
         tip: Oid,
         base: Oid,
         remote: Oid,
         own: &[Oid],
-        keep: bool,
         taken: &[TakenPath],
     ) -> Result<Option<Integrated>, RepoError> {
         let mut rebuilt = self.rebuild(base, remote, own)?;
-        Ok(match self.forward(Some(tip), rebuilt.tip, keep, taken, "dispatcher: replay")? {
+        Ok(match self.forward(Some(tip), rebuilt.tip, taken, "dispatcher: replay")? {
             Forwarded::Done { left_out } => {
                 rebuilt.elsewhere.extend(self.taken_elsewhere(Some(base), remote, taken)?);
                 Some(Integrated::Replayed {

@@ -75,14 +75,17 @@ impl Git {
         }
         if t < self.diverged {
             let (local, remote) = ("ours".into(), "theirs".into());
-            return (FetchReport::Diverged { local, remote, message: "rewritten".into() }, Vec::new());
+            return (
+                FetchReport::Diverged { local, remote, message: "rewritten".into(), help: Vec::new() },
+                Vec::new(),
+            );
         }
         let there: BTreeSet<u64> = remote.iter().map(|commit| commit.number).collect();
         let ahead = self.local.iter().any(|commit| !there.contains(&commit.number));
         let mine: BTreeSet<u64> = self.local.iter().map(|commit| commit.number).collect();
         let news: Vec<Commit> = remote[self.base..].iter().filter(|c| !mine.contains(&c.number)).cloned().collect();
         if t < self.blocked && !news.is_empty() {
-            return (FetchReport::Blocked { detail: "an edit in the way".into(), ahead }, Vec::new());
+            return (FetchReport::Blocked { detail: "an edit in the way".into(), help: Vec::new(), ahead }, Vec::new());
         }
         self.base = remote.len();
         self.local.retain(|commit| !there.contains(&commit.number));

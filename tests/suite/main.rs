@@ -14,6 +14,7 @@ mod life;
 mod load;
 mod odd;
 mod power;
+mod remotes;
 mod servers;
 mod torture;
 mod transport;

@@ -109,7 +109,7 @@ fn a_commit_that_fails_is_tried_again() {
 
 #[test]
 fn trouble_holds_the_intake_until_it_is_over() {
-    let blocked = FetchReport::Blocked { detail: "x".into(), ahead: false };
+    let blocked = FetchReport::Blocked { detail: "x".into(), help: Vec::new(), ahead: false };
     let second = FetchReport::Done {
         commit: "tip".into(),
         commits: 0,

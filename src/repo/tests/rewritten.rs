@@ -24,6 +24,17 @@ fn rewritten() -> (World, Repo, Oid, Oid) {
     (world, repo, made.oid, there)
 }
 
+fn kept_ref(oid: Oid) -> String {
+    format!("refs/dispatcher/kept/{oid}")
+}
+
+/// The refs of both sides, which must hold them.
+fn holds_both(world: &World, here: Oid, there: Oid) {
+    for oid in [here, there] {
+        assert_eq!(git(&world.ours, &["rev-parse", &kept_ref(oid)]), oid.to_string());
+    }
+}
+
 #[test]
 fn a_rewritten_remote_waits_for_a_person() {
     let (world, repo, here, there) = rewritten();
@@ -40,9 +51,11 @@ fn a_rewritten_remote_waits_for_a_person() {
     assert_eq!(repo.integrate(&[]).unwrap(), diverged, "it stays so");
     assert!(repo.is_diverged().unwrap());
 
-    let Integrated::Replayed { to, replayed: 1, .. } = repo.accept_remote(&[]).unwrap() else { panic!() };
+    let Decided { outcome, kept } = repo.accept_remote(&[]).unwrap();
+    let Integrated::Replayed { to, replayed: 1, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(git(&world.ours, &["rev-parse", "main~1"]), there.to_string());
-    assert_eq!(git(&world.ours, &["rev-parse", &format!("refs/dispatcher/kept/{here}")]), here.to_string());
+    assert_eq!(kept, [here, there].map(kept_ref));
+    holds_both(&world, here, there);
     assert_eq!(world.status(), "");
     assert!(!repo.is_diverged().unwrap());
     assert_eq!(repo.push().unwrap(), PushOutcome::Pushed { oid: to });
@@ -54,7 +67,9 @@ fn a_rewritten_remote_waits_for_a_person() {
 fn a_person_can_keep_the_local_side() {
     let (world, repo, here, there) = rewritten();
     settle(&repo);
-    repo.keep_local().unwrap();
+    let expect = Decided { outcome: Integrated::Unchanged, kept: [here, there].map(kept_ref).to_vec() };
+    assert_eq!(repo.keep_local().unwrap(), expect);
+    holds_both(&world, here, there);
     assert_eq!(repo.integrate(&[]).unwrap(), Integrated::Unchanged);
     assert!(repo.is_diverged().unwrap(), "it may still be decided otherwise");
     // The order is for what was fetched: a remote that moved on since is not replaced.
@@ -64,7 +79,6 @@ fn a_person_can_keep_the_local_side() {
     assert_eq!(git(&world.remote, &["rev-parse", "main"]), later);
     git(&world.remote, &["update-ref", "refs/heads/main", &there.to_string()]);
     assert_eq!(repo.push().unwrap(), PushOutcome::Pushed { oid: here });
-    assert_eq!(git(&world.ours, &["rev-parse", &format!("refs/dispatcher/kept/{there}")]), there.to_string());
     assert_eq!(settle(&repo), Integrated::Unchanged);
     assert!(!repo.is_diverged().unwrap());
 }
@@ -112,7 +126,9 @@ fn a_remote_that_forgot_a_persons_commit_waits_for_a_person() {
     settle(&repo);
     git(&world.remote, &["update-ref", "refs/heads/main", "main~1"]);
     assert!(matches!(settle(&repo), Integrated::Diverged { .. }));
-    let Integrated::Replayed { replayed: 0, .. } = repo.accept_remote(&[]).unwrap() else { panic!() };
+    let Decided { outcome: Integrated::Replayed { replayed: 0, .. }, .. } = repo.accept_remote(&[]).unwrap() else {
+        panic!()
+    };
     assert!(!world.ours.join("handlers/b.sh").exists());
     assert_eq!(world.status(), "");
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use git2::{AutotagOption, Direction, ErrorClass, FetchOptions, Oid, Remote, RemoteCallbacks};
+use git2::{AutotagOption, Direction, ErrorClass, FetchOptions, Oid, Remote};
 
 use super::access::Access;
 use super::error::{Doing, RepoError};
@@ -168,7 +168,8 @@ impl Repo {
     /// Connects and finds the remote's branch.
     fn look(&self, remote: &mut Remote<'_>) -> Result<Option<Oid>, git2::Error> {
         if !remote.connected() {
-            remote.connect_auth(Direction::Fetch, Some(RemoteCallbacks::new()), None)?.list()?;
+            // Not `connect_auth`: what it returns hangs up when it is dropped, and a second call costs as much again.
+            remote.connect(Direction::Fetch)?;
         }
         let name = self.branch_ref();
         Ok(remote.list()?.iter().find(|head| head.name() == name).map(git2::RemoteHead::oid))

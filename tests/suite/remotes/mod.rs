@@ -1,6 +1,8 @@
 //! Remotes that refuse, hang, die, lie, or were rewritten, and everybody else who pushes to them. Each test has a real
 //! repository on the other side, behind `git receive-pack`.
 
+mod committers;
+mod cut;
 mod refusing;
 mod rewritten;
 

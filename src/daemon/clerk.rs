@@ -84,6 +84,8 @@ pub struct Clerk {
     pub(super) unsynced: Cell<Option<String>>,
     /// A commit is in the branch and not yet in the index, which somebody else had locked.
     pub(super) index_lags: bool,
+    /// The engine has been told why.
+    pub(super) index_said: bool,
     /// Requests in HEAD that the engine has been told of.
     pub(super) named: BTreeMap<OsString, Oid>,
     /// Requests that stay in the inbox, as the event streams have them.
@@ -102,21 +104,27 @@ impl Clerk {
             };
             // Recording first: a long inbox must not keep results from becoming final.
             let job = select_biased! {
-                recv(records) -> job => job,
-                recv(takes) -> job => job,
-                default(patience) => {
+                recv(records) -> job => Some(job),
+                recv(takes) -> job => Some(job),
+                default(patience) => None,
+            };
+            let inputs = match job {
+                Some(Ok(job)) => {
+                    untidy |= matches!(job, Job::Commit(_));
+                    self.perform(job)
+                }
+                Some(Err(_)) => return,
+                None => {
                     self.mend_index();
                     if std::mem::take(&mut untidy) {
                         self.tidy_up();
                     }
-                    continue;
+                    Vec::new()
                 }
             };
-            let Ok(job) = job else { return };
-            untidy |= matches!(job, Job::Commit(_));
-            let done = self.perform(job);
+            let inputs: Vec<Input> = inputs.into_iter().chain(self.say_index()).collect();
             // First: what the report leads to must not begin.
-            for input in self.unsynced.take().map(Input::Unsynced).into_iter().chain(done) {
+            for input in self.unsynced.take().map(Input::Unsynced).into_iter().chain(inputs) {
                 if self.to_engine.send(input).is_err() {
                     return;
                 }
@@ -286,6 +294,17 @@ impl Clerk {
                 self.scribe.warn(&error.diagnostic());
             }
         }
+    }
+
+    /// An index that stays behind is told of once, and once more when it is not behind any more.
+    fn say_index(&mut self) -> Option<Input> {
+        let locked = if self.index_lags { self.repo.index_lock() } else { None };
+        // Behind and not locked: the next try mends it.
+        if locked.is_some() == self.index_said || (locked.is_none() && self.index_lags) {
+            return None;
+        }
+        self.index_said = locked.is_some();
+        Some(Input::Index { locked: locked.map(|problem| (problem.message, problem.help)) })
     }
 
     fn tidy_up(&mut self) {

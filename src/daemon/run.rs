@@ -107,6 +107,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         log_limit: config.log_limit,
         unsynced: std::cell::Cell::new(None),
         index_lags: true,
+        index_said: false,
         named: std::collections::BTreeMap::new(),
         scheduled: std::collections::BTreeMap::new(),
     };

@@ -107,7 +107,7 @@ pub const CODES: &[Row] = &[
     ("E0511", "a remote's address is not accepted", &["repo/remote.rs"]),
     ("E0512", "a remote was not reached", &["cli/ask.rs", "repo/fetch.rs"]),
     ("E0513", "a remote did not answer in time", &["repo/fetch.rs"]),
-    ("E0514", "the work tree stands in the way", &["repo/obstacle.rs"]),
+    ("E0514", "checkout or index stands in the way", &["repo/checkout.rs", "repo/obstacle.rs"]),
     ("E0515", "a file cannot be laid out in the work tree", &["daemon/clerk.rs"]),
     ("E0516", "a repository was never made a dispatch repository", &["daemon/open.rs"]),
     ("E0517", "a repository is a dispatch repository already", &["cli/init.rs"]),

@@ -98,6 +98,7 @@ pub(super) enum Trouble {
     Commit,
     Inbox,
     Start,
+    Index,
     Fetch,
     Push,
 }
@@ -113,13 +114,14 @@ impl Trouble {
             Self::Commit => "commit",
             Self::Inbox => "inbox",
             Self::Start => "start",
+            Self::Index => "index",
             Self::Fetch => "fetch",
             Self::Push => "push",
         }
     }
 
     const fn holds_intake(self) -> bool {
-        !matches!(self, Self::Inbox | Self::Start | Self::Fetch | Self::Push)
+        !matches!(self, Self::Inbox | Self::Start | Self::Index | Self::Fetch | Self::Push)
     }
 }
 
@@ -209,6 +211,11 @@ impl Engine {
             Input::Disk { short } => self.trouble(Trouble::Disk, short, &mut out),
             // The next sync would say that all is well, and mean only what was written since.
             Input::Unsynced(what) => self.trouble(Trouble::Sync, Some(what), &mut out),
+            Input::Index { locked } => {
+                let (detail, help) = locked.unzip();
+                self.trouble(Trouble::Index, detail, &mut out);
+                self.advise(Trouble::Index, help.unwrap_or_default());
+            }
             Input::Cancel { id, by, reason } => self.cancel(now, id, by, reason, &mut out),
             Input::Pause { by, reason } => self.set_pause(by, reason, &mut out),
             Input::Resume { by } => self.unset_pause(by, &mut out),

@@ -51,6 +51,11 @@ pub enum Input {
     },
     /// What was written may not be on the disk: a sync failed, and no later one can tell.
     Unsynced(String),
+    /// Whether somebody's lock keeps the index behind the branch.
+    Index {
+        /// `Some` says whose, and what to type.
+        locked: Option<(String, Vec<String>)>,
+    },
     /// A person wants a run stopped.
     Cancel {
         /// The run.

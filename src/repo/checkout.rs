@@ -6,10 +6,15 @@ use std::time::Duration;
 use git2::{ErrorCode, RepositoryState};
 
 use super::error::{Doing, RepoError};
+use super::holder;
 use super::open::Repo;
+use crate::diagnostic::Diagnostic;
 use crate::text;
 
-/// How the checkout stands. All but `OnBranch` and a short `IndexLocked` hold intake.
+/// Nobody's git holds the index so long in passing: what is older is said, and not waited for.
+const LONG: Duration = Duration::from_secs(10);
+
+/// How the checkout stands. All but `OnBranch` and `IndexLocked` hold intake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutState {
     /// The configured branch is checked out, nothing is in progress.
@@ -31,12 +36,13 @@ pub enum CheckoutState {
     },
     /// Another git command holds the index, or died with it.
     IndexLocked {
-        /// The lock file.
-        path: String,
-        /// How old it is.
-        age: Duration,
+        /// Who, in words that follow the lock's name.
+        holder: String,
     },
 }
+
+/// What to do about a lock.
+pub(super) const REMOVE_LOCK: &str = "rm .git/index.lock     once no git command works here any more";
 
 impl Repo {
     /// How the checkout stands now.
@@ -48,11 +54,29 @@ impl Repo {
             return Ok(away);
         }
         let path = self.gitdir.join("index.lock");
-        if let Ok(meta) = fs::symlink_metadata(&path) {
-            let age = meta.modified().ok().and_then(|t| t.elapsed().ok()).unwrap_or_default();
-            return Ok(CheckoutState::IndexLocked { path: ".git/index.lock".into(), age });
+        if fs::symlink_metadata(&path).is_ok() {
+            return Ok(CheckoutState::IndexLocked { holder: holder::words(&path, &self.root) });
         }
         Ok(CheckoutState::OnBranch)
+    }
+
+    /// True where somebody's `index.lock` is older than any git command needs.
+    pub(super) fn index_is_locked_for_long(&self) -> bool {
+        let made = fs::symlink_metadata(self.gitdir.join("index.lock")).and_then(|meta| meta.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= LONG))
+    }
+
+    /// What a person has to know of an index that is locked for long; `None` while it is not.
+    #[must_use]
+    pub fn index_lock(&self) -> Option<Diagnostic> {
+        if !self.index_is_locked_for_long() {
+            return None;
+        }
+        let holder = holder::words(&self.gitdir.join("index.lock"), &self.root);
+        let message = format!(
+            "`.git/index.lock` {holder}; results are recorded, and until it is gone `git status` shows them as changes"
+        );
+        Some(Diagnostic::new("E0514", message).help(REMOVE_LOCK))
     }
 
     /// As [`Self::checkout_state`] without the index lock, which may be ours.

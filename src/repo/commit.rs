@@ -200,7 +200,8 @@ impl Repo {
             let here = self.head_is_branch();
             // Locked only now: a person's git, which does not wait for a lock, must not meet ours while the disk works.
             // Results are recorded whatever the index is like: one that cannot be read is a person's to mend.
-            let open = if here { self.lock_index(INDEX_TRIES).unwrap_or(None) } else { None };
+            let tries = if self.index_is_locked_for_long() { 1 } else { INDEX_TRIES };
+            let open = if here { self.lock_index(tries).unwrap_or(None) } else { None };
             if here {
                 self.note_index_bases([tip, Some(oid)])?;
                 removed.iter().for_each(|(path, oid)| self.remove_resurrected(path, *oid));

@@ -21,6 +21,7 @@ mod error;
 mod fetch;
 mod forward;
 mod history;
+mod holder;
 mod https;
 mod index;
 mod init;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use git2::{Index, ObjectType, Oid};
 
-use super::checkout::CheckoutState;
+use super::checkout::{CheckoutState, REMOVE_LOCK};
 use super::index::{Held, as_path, entry_of, is_sparse};
 use super::integrate::TakenPath;
 use super::open::Repo;
@@ -58,10 +58,12 @@ impl Blocked {
                 format!("a {what} is in progress here; no request will be taken"),
                 "git status     shows how to end it",
             ),
-            Why::Checkout(_) => (
-                "another git command holds `.git/index.lock`; no request will be taken".to_owned(),
-                "rm .git/index.lock     where no git command is running any more",
-            ),
+            Why::Checkout(CheckoutState::IndexLocked { holder }) => {
+                (format!("`.git/index.lock` {holder}; no request will be taken"), REMOVE_LOCK)
+            }
+            Why::Checkout(CheckoutState::OnBranch) => {
+                ("`.git/index.lock` was held until now; no request will be taken".to_owned(), "dispatcher fetch")
+            }
             Why::Edited => (
                 format!("the remote changed what is edited here: {paths}; no request will be taken"),
                 "git stash     or commit and push the edit",

@@ -8,6 +8,7 @@ use std::path::Path;
 use git2::{ErrorCode, Oid};
 
 use super::error::{Doing, RepoError};
+use super::holder;
 use super::lock::{self, Lock};
 use super::open::Repo;
 
@@ -58,7 +59,9 @@ impl Repo {
             fs::create_dir_all(folder).doing_to("make", folder)?;
         }
         let Some(_lock) = Lock::take(&path, TRIES)? else {
-            return Err(RepoError::new(format!("move `{name}`"), "another git holds its lock"));
+            let lock = self.common.join(format!("{name}.lock"));
+            let words = format!("`.git/{name}.lock` {}", holder::words(&lock, &self.root));
+            return Err(RepoError::new(format!("move `{name}`"), &words));
         };
         if self.target(name)? != expected {
             return Ok(Move::Stale);

@@ -171,7 +171,12 @@ impl Watch {
                 self.stopping = true;
             }
             Input::Stop { .. } => self.stopping = true,
-            Input::Unsynced(_) | Input::Arrived(_) | Input::Scanned | Input::FetchNow | Input::Tick => {}
+            Input::Unsynced(_)
+            | Input::Arrived(_)
+            | Input::Scanned
+            | Input::Index { .. }
+            | Input::FetchNow
+            | Input::Tick => {}
         }
     }
 

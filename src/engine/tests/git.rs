@@ -167,3 +167,22 @@ fn a_sync_that_failed_holds_work_until_a_person_resumes() {
         ],
     );
 }
+
+#[test]
+fn trouble_is_told_with_its_beginning_and_the_way_out() {
+    let locked = |detail: &str| Input::Index { locked: Some((detail.into(), vec!["rm it".into()])) };
+    let engine = check_remote(
+        settings(),
+        vec![
+            (5, locked("held"), "degraded index"),
+            (6, locked("held"), ""),
+            (7, locked("left"), "degraded index"),
+            (8, Input::Arrived(vec!["a".into()]), "take a"),
+        ],
+    );
+    let trouble = &engine.snapshot(at_ms(9)).troubles[0];
+    assert_eq!((trouble.reason.as_str(), trouble.detail.as_str(), trouble.since), ("index", "left", at_ms(5).wall));
+    assert_eq!(trouble.help, ["rm it"]);
+    let engine = check_from(engine, vec![(10, Input::Index { locked: None }, "recovered index")]);
+    assert!(engine.snapshot(at_ms(11)).troubles.is_empty());
+}

@@ -206,7 +206,9 @@ fn a_held_index_is_mended_later() {
     let repo = world.open();
     let lock = world.ours.join(".git/index.lock");
     fs::write(&lock, "").unwrap();
-    assert!(matches!(repo.checkout_state().unwrap(), CheckoutState::IndexLocked { .. }));
+    let CheckoutState::IndexLocked { holder } = repo.checkout_state().unwrap() else { panic!() };
+    assert!(holder.starts_with("was left by a git command that died"), "{holder}");
+    assert_eq!(repo.index_lock(), None, "it may be in passing");
     let made = repo.commit(&[world.take("a.yml", 1)]).unwrap();
     assert!(!made.indexed);
     assert!(!repo.mend_index().unwrap());

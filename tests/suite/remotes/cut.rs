@@ -110,7 +110,6 @@ fn check(verb: &str, way: &str, round: fn(&World, &str, &str) -> bool) {
         harm += usize::from(round(&world, &name, &format!("{verb} {way} {bytes}")));
         expect.push(name);
     }
-    println!("{verb} {way}: {harm} of {} cuts did harm, in {} bytes", places.len(), places[places.len() - 1]);
     assert!(harm > places.len() / 2, "{harm} of {} cuts did any harm", places.len());
     ended(&world, daemon, expect);
 }

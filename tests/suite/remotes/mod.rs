@@ -3,6 +3,7 @@
 
 mod committers;
 mod cut;
+mod people;
 mod refusing;
 mod rewritten;
 

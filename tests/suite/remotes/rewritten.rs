@@ -7,8 +7,10 @@ use std::process::Command;
 use super::{degraded, events, hook, on_remote, published, recovered, unhook};
 use crate::world::{Daemon, World, ask, eventually};
 
-/// How somebody rewrites the remote, from the person's clone.
-const REWRITES: [(&str, fn(&World)); 4] = [
+/// How somebody rewrites the remote, in words and in git.
+type Rewrite = (&'static str, fn(&World));
+
+const REWRITES: [Rewrite; 4] = [
     ("an older tip", |world| {
         world.git(&world.remote(), &["update-ref", "refs/heads/main", "main~2"]);
     }),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::request::{Kind, Resource, RunId};
+use crate::text;
 use crate::time::Time;
 
 /// How a run stands or ended.
@@ -266,12 +267,11 @@ impl Status {
         }
     }
 
-    /// The bytes of the file: indented JSON and a newline.
+    /// The bytes of the file: indented JSON and a newline, safe to show: `git show` writes it to a terminal.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        (text::json(&json) + "\n").into_bytes()
     }
 
     /// How long the newest attempt took.

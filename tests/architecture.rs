@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("quantity", &[]),
     ("request", &["time"]),
-    ("status", &["request", "time"]),
+    ("status", &["request", "text", "time"]),
     ("event", &["request", "status", "time"]),
     ("diagnostic", &["status", "text"]),
     ("command", &["request"]),

@@ -450,7 +450,7 @@ impl Clerk {
         let gone = gone.into_iter().filter(|gone| !gone.recorded).map(|gone| Withdrawal {
             name: OsString::from_vec(gone.name),
             commit: gone.commit.to_string(),
-            author: gone.author.name.unwrap_or_else(|| "somebody".to_owned()),
+            author: gone.author.name.map_or_else(|| "somebody".to_owned(), |name| crate::text::line(&name)),
         });
         Ok(gone.collect())
     }

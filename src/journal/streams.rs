@@ -14,6 +14,7 @@ use super::entries::last_seq;
 use super::rotation::{Losses, Rotate, Rotating, append_line, open_lines};
 use crate::event::{Entry, Event};
 use crate::request::RunId;
+use crate::text;
 use crate::time::Time;
 
 const IGNORE: &str = "dispatcher.log*\nevents.jsonl*\n";
@@ -116,10 +117,10 @@ impl Inner {
     }
 }
 
+/// JSON leaves some controls in strings as they are, and people `cat` these files.
 fn line_of(entry: &Entry) -> Vec<u8> {
-    let mut line = serde_json::to_vec(entry).unwrap_or_default();
-    line.push(b'\n');
-    line
+    let line = serde_json::to_string(entry).unwrap_or_default();
+    (text::json(&line) + "\n").into_bytes()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod committers;
 mod cut;
+mod hostile;
 mod people;
 mod refusing;
 mod rewritten;

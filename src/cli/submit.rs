@@ -360,7 +360,7 @@ fn publish(repo: &Repo, oid: &mut Oid, subject: &str, files: &[NewFile]) -> Resu
                 let problem = why.note("the request is committed here").help("git push     sends it later");
                 return Err(Failure::new(Exit::UNAVAILABLE, problem));
             }
-            PushOutcome::Moved => {
+            PushOutcome::Moved | PushOutcome::Busy { .. } => {
                 repo.fetch().map_err(|error| failed(error.diagnostic().message))?;
                 match repo.add_files_again(*oid, subject, files).map_err(|error| failed(error.to_string()))? {
                     Some(Ok(again)) => *oid = again,

@@ -77,6 +77,7 @@ fn push(repo: &Repo) -> (Vec<Input>, Option<Diagnostic>) {
             (PushReport::Done { commit: tip.map_or_else(String::new, |tip| tip.to_string()) }, None)
         }
         Ok(PushOutcome::Moved) => (PushReport::Moved, None),
+        Ok(PushOutcome::Busy { words }) => (PushReport::Busy { message: words }, None),
         Ok(PushOutcome::Refused { words }) => (failed(format!("the remote refused: {words}")), None),
         Ok(PushOutcome::NoAccess(access)) => (failed(access.to_string()), Some(access.diagnostic())),
         Ok(PushOutcome::Unreachable { words }) => (failed(words), None),

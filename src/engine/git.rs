@@ -19,6 +19,8 @@ const MOVED_FIRST: Duration = Duration::from_millis(20);
 const MOVED_MOST: Duration = Duration::from_secs(2);
 /// A remote that moves away so often in a row counts as a failure.
 const MOVED_OFTEN: u32 = 64;
+/// So does one whose branch is busy so often in a row, and no news come of it: a lock that nobody holds any more.
+const BUSY_OFTEN: u32 = 5;
 /// After a commit that failed.
 const COMMIT_AGAIN: Duration = Duration::from_secs(2);
 
@@ -53,6 +55,7 @@ pub(super) struct Git {
     push_after: Duration,
     failures: u32,
     moved: u32,
+    busy: u32,
 }
 
 /// Where publishing stands.
@@ -237,6 +240,7 @@ impl Engine {
                 self.trouble(Trouble::SecondDispatcher, second.or_else(|| self.kept_second()), out);
                 self.git.tip.clone_from(&commit);
                 if commits > 0 {
+                    self.git.busy = 0;
                     out.push(Effect::Emit(Event::Fetched { commit, commits }));
                 }
                 self.withdraw(&withdrawn, out);
@@ -296,7 +300,7 @@ impl Engine {
 
     /// The remote has everything up to this `made`.
     fn published(&mut self, upto: u64, commit: String, attempts: u32, out: &mut Vec<Effect>) {
-        (self.git.failures, self.git.moved) = (0, 0);
+        (self.git.failures, self.git.moved, self.git.busy) = (0, 0, 0);
         self.git.published = self.git.published.max(upto);
         let later = self.git.unpushed.split_off(&(upto + 1));
         let runs = std::mem::replace(&mut self.git.unpushed, later).values().sum();
@@ -361,16 +365,24 @@ impl Engine {
                 self.published(upto, commit, self.git.failures + self.git.moved + 1, out);
             }
             // A fetch has told meanwhile that the remote has everything.
-            PushReport::Moved | PushReport::Failed { .. } if !self.git.behind() => {}
-            PushReport::Moved if self.git.moved < MOVED_OFTEN => {
-                let ceiling = backoff::ceiling(MOVED_FIRST, MOVED_MOST, self.git.moved);
-                let delay = backoff::full_jitter(ceiling, self.chance.u32(..));
-                self.git.moved += 1;
-                self.git.push = Push::Waiting(now.mono + delay);
+            PushReport::Moved | PushReport::Busy { .. } | PushReport::Failed { .. } if !self.git.behind() => {}
+            PushReport::Moved if self.git.moved < MOVED_OFTEN => self.push_at_once(now),
+            PushReport::Busy { .. } if self.git.busy < BUSY_OFTEN => {
+                self.git.busy += 1;
+                self.push_at_once(now);
             }
+            PushReport::Busy { message } => self.push_failed(now, message, out),
             PushReport::Moved => self.push_failed(now, "the remote moved away again and again".to_owned(), out),
             PushReport::Failed { message } => self.push_failed(now, message, out),
         }
+    }
+
+    /// After a fetch. The others must not meet us again at the same moment.
+    fn push_at_once(&mut self, now: Now) {
+        let ceiling = backoff::ceiling(MOVED_FIRST, MOVED_MOST, self.git.moved);
+        let delay = backoff::full_jitter(ceiling, self.chance.u32(..));
+        self.git.moved += 1;
+        self.git.push = Push::Waiting(now.mono + delay);
     }
 
     fn push_failed(&mut self, now: Now, message: String, out: &mut Vec<Effect>) {

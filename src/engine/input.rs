@@ -292,6 +292,11 @@ pub enum PushReport {
     },
     /// The remote has moved on: fetch, replay, push again.
     Moved,
+    /// Its branch is locked or moved in this moment: the same, unless it stays so.
+    Busy {
+        /// Why, in the remote's own words.
+        message: String,
+    },
     /// Anything else.
     Failed {
         /// Why, in the remote's own words.

@@ -27,6 +27,11 @@ pub enum PushOutcome {
     UpToDate,
     /// The remote branch is not what was last seen: fetch, integrate, push again.
     Moved,
+    /// The remote branch is locked or moved by somebody in this moment: as `Moved`, but only the remote knows.
+    Busy {
+        /// The remote's own, escaped.
+        words: String,
+    },
     /// The remote does not want it: a hook, a protected branch.
     Refused {
         /// The remote's own, escaped.
@@ -51,7 +56,7 @@ impl PushOutcome {
             Self::NoAccess(access) => return Some(access.diagnostic().note(kept(waiting))),
             Self::Refused { words } => (words, "let the dispatcher's user push to the branch, or change the hook"),
             Self::Unreachable { words } => (words, "dispatcher fetch     once the remote is back"),
-            Self::Pushed { .. } | Self::UpToDate | Self::Moved | Self::NoRemote => return None,
+            Self::Pushed { .. } | Self::UpToDate | Self::Moved | Self::Busy { .. } | Self::NoRemote => return None,
         };
         let message = format!("push to {} failed, {waiting} results are kept locally", text::line(remote));
         let problem = Diagnostic::new("E0502", message).note(format!("remote said: {words}"));
@@ -227,7 +232,7 @@ fn refusal(words: String) -> PushOutcome {
     ]);
     // A hook's free text may hold any of these words; its verdict does not.
     if moved && !stuck && !words.starts_with("pre-receive hook declined") && !words.starts_with("hook declined") {
-        PushOutcome::Moved
+        PushOutcome::Busy { words }
     } else {
         PushOutcome::Refused { words }
     }

@@ -19,6 +19,21 @@ fn a_moved_remote_is_fetched_first() {
 }
 
 #[test]
+fn a_branch_that_stays_busy_is_a_failure() {
+    let busy = || Input::Pushed(PushReport::Busy { message: "File exists".into() });
+    let mut script = vec![(0, found('a', Prior::Final), "commit a"), (1, committed("a"), "announce a; push")];
+    for round in 0..5 {
+        let at = 10_000 * (round + 1);
+        script.extend([(at, busy(), ""), (at + 5_000, Input::Tick, "fetch"), (at + 5_001, fetched(true), "push")]);
+    }
+    let tried = [(60_000, busy(), ""), (70_000, Input::Tick, "fetch"), (70_001, fetched(true), "push")];
+    script.extend(tried);
+    script.push((70_002, busy(), "give up; degraded push"));
+    let engine = check_remote(settings(), script);
+    assert_eq!(engine.snapshot(at_ms(70_003)).troubles[0].detail, "File exists");
+}
+
+#[test]
 fn a_push_gives_up_and_recovers() {
     let gave_up = || {
         check_remote(

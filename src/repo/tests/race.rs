@@ -10,7 +10,7 @@ fn publish(local: &Repo, network: &Repo) -> u32 {
     for attempt in 1.. {
         match network.push().unwrap() {
             PushOutcome::Pushed { .. } | PushOutcome::UpToDate => return attempt,
-            PushOutcome::Moved => {}
+            PushOutcome::Moved | PushOutcome::Busy { .. } => {}
             other => panic!("{other:?}"),
         }
         network.fetch().unwrap();

@@ -151,3 +151,21 @@ fn an_unclear_push_is_settled_by_looking() {
         world.sound();
     }
 }
+
+#[test]
+fn a_lock_that_a_dead_server_left_is_told_in_the_remotes_words() {
+    let world = World::new("push_retries: 2\n");
+    let daemon = Daemon::start(&world);
+    let lock = world.remote().join("refs/heads/main.lock");
+    fs::write(&lock, "").unwrap();
+    world.drop_in("a.yml", &ask("ok", "on: web"));
+    let detail = degraded(&world, 0, "push");
+    assert!(detail.contains("main.lock': File exists"), "{detail}");
+    fs::remove_file(lock).unwrap();
+    world.ops_do(&["fetch"]).expect(0);
+    published(&world);
+    recovered(&world, 0, "push");
+    daemon.stop();
+    assert_eq!(on_remote(&world), ["a.yml"]);
+    world.sound();
+}

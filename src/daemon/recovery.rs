@@ -13,7 +13,7 @@ use crate::daemon::sink::open_log;
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{CRASHED, Found, NOT_BEGUN, Prior, STOPPED, Verdict};
 use crate::event::Event;
-use crate::journal::read_entries;
+use crate::journal::{read_entries, runs_without_end};
 use crate::repo::TakenRequest;
 use crate::request::RunId;
 use crate::runs::{Content, Leftover};
@@ -34,10 +34,23 @@ impl Clerk {
     pub fn recover(&mut self) -> Result<Vec<Found>, String> {
         let recorded = self.repo.recorded_ids().map_err(|error| error.to_string())?;
         let recorded: BTreeSet<RunId> = recorded.into_iter().collect();
+        self.announce_missed(&recorded);
         let mut left = self.runs.unfinished(&|id| recorded.contains(&id)).map_err(|error| error.to_string())?;
         // The queue goes by age, and the engine takes the order of what is found for that.
         left.sort_by_key(|left| (left.status.queued_at, left.status.id));
         left.into_iter().map(|leftover| self.found(leftover)).collect()
+    }
+
+    /// Tells the end of runs that a crash came in between: they were recorded, and nobody had been told yet.
+    fn announce_missed(&self, recorded: &BTreeSet<RunId>) {
+        // A stream that cannot be read cannot be mended either; the runs themselves are recorded.
+        let untold = runs_without_end(&self.root.join("logs")).unwrap_or_default();
+        for id in untold.intersection(recorded) {
+            let entries = read_entries(&self.root.join("logs").join(format!("{id}.jsonl"))).ok().into_iter().flatten();
+            if let Some(entry) = entries.filter(|entry| matches!(entry.event, Event::Finished { .. })).last() {
+                self.scribe.announce(entry);
+            }
+        }
     }
 
     fn found(&self, leftover: Leftover) -> Result<Found, String> {

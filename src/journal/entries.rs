@@ -1,6 +1,7 @@
 //! Reading event streams back, for use without a daemon. Skips what is torn, unknown or too long; never fails on the
 //! content of a file.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,10 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::rotation::older_files;
-use crate::event::Entry;
+use crate::event::{Entry, Event};
+use crate::request::RunId;
 
 /// Longest line that is read, in bytes. Events carry names and short texts.
 const LINE_MAX: u64 = 1 << 20;
+/// What was lost by a crash is near the end of the stream: so much of it is looked at, in bytes.
+const NEWEST: u64 = 1 << 20;
 
 /// The entries of one file, in its order.
 #[derive(Debug)]
@@ -107,6 +111,32 @@ fn skip_line(file: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
+/// The runs of which the newest MiB of the stream in `logs` tells something, and not their end.
+///
+/// # Errors
+/// Where the folder or a file cannot be read.
+pub fn runs_without_end(logs: &Path) -> io::Result<BTreeSet<RunId>> {
+    let (mut seen, mut ended, mut room) = (BTreeSet::new(), BTreeSet::new(), NEWEST);
+    for path in stream_files(logs)?.iter().rev() {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(room)))?;
+        // A first line that is cut is none, and is skipped.
+        for entry in (Entries { file: BufReader::with_capacity(64 << 10, file) }) {
+            let Some(run) = entry.event.run() else { continue };
+            seen.insert(run.id);
+            if matches!(entry.event, Event::Finished { .. }) {
+                ended.insert(run.id);
+            }
+        }
+        room = room.saturating_sub(len);
+        if room == 0 {
+            break;
+        }
+    }
+    Ok(&seen - &ended)
+}
+
 /// The `seq` of the newest readable line in the stream of `logs`; 0 where there is none.
 pub(super) fn last_seq(logs: &Path) -> io::Result<u64> {
     for path in stream_files(logs)?.iter().rev() {
@@ -180,6 +210,29 @@ mod tests {
             let got: Vec<u64> = recent_entries(folder.path(), after, most).unwrap().iter().map(|e| e.seq).collect();
             assert_eq!(got, expect.collect::<Vec<_>>(), "after {after}, {most} bytes");
         }
+    }
+
+    #[test]
+    fn runs_without_an_end_are_found_over_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = |n: u8| RunId::new(crate::time::Time::from_millis(0), [n; 10]);
+        let run = |n: u8, event: &str, more: &str| {
+            format!(
+                "{{\"v\":1,\"seq\":1,\"ts\":\"2026-11-23T06:41:07.114Z\",\"event\":\"{event}\",\"id\":\"{}\",\
+                 \"req\":\"a.yml\",\"kind\":null,\"resource\":null,\"log_off\":0{more}}}\n",
+                id(n)
+            )
+        };
+        let output = |n| run(n, "run.output", ",\"bytes\":1");
+        let ended =
+            ",\"status\":\"succeeded\",\"rc\":0,\"signal\":null,\"attempt\":1,\"duration_ms\":1,\"reason\":null";
+        let finished = |n| run(n, "run.finished", ended);
+        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+        write("events.jsonl.2", output(9));
+        write("events.jsonl.1", output(1) + &output(2) + &"x".repeat(1 << 20) + "\n" + &output(3) + &output(4));
+        write("events.jsonl", output(5) + &finished(3) + &finished(5) + &output(6)[..50]);
+        assert_eq!(runs_without_end(folder.path()).unwrap(), BTreeSet::from([id(4)]), "older ones are left alone");
+        assert_eq!(runs_without_end(&folder.path().join("none")).unwrap_or_default(), BTreeSet::new());
     }
 
     #[test]

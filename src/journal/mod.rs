@@ -20,7 +20,7 @@ mod streams;
 pub use clean::Cleaner;
 pub(crate) use cut::grouped;
 pub use cut::{Cut, Found, find_cut, is_own_line};
-pub use entries::{Entries, read_entries, recent_entries, stream_files};
+pub use entries::{Entries, read_entries, recent_entries, runs_without_end, stream_files};
 pub use follow::{Followed, LogFollower};
 pub use meter::{Latest, OutputMeter};
 pub use rotation::{Losses, Rotate, Rotating};

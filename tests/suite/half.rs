@@ -152,3 +152,30 @@ fn small_packs_are_joined_in_a_quiet_moment() {
     world.git(&ops, &["fsck", "--strict"]);
     world.sound();
 }
+
+#[test]
+fn an_end_that_a_crash_kept_from_the_events_is_told_by_the_next_life() {
+    let world = World::new("");
+    let stream = world.ops().join("logs/events.jsonl");
+    let daemon = Daemon::start(&world);
+    for name in ["a.yml", "b.yml"] {
+        world.drop_in(name, &ask("ok", "on: web"));
+        world.outcome(name);
+    }
+    world.event(0, "both are told", |e| e["event"] == "run.finished" && e["req"] == "b.yml");
+    daemon.kill();
+    // As a crash between the commit and its announcement leaves it.
+    let text = fs::read_to_string(&stream).unwrap();
+    let told = text.rfind("\"run.finished\"").unwrap();
+    fs::write(&stream, &text[..text[..told].rfind('\n').unwrap() + 1]).unwrap();
+    for _ in 0..2 {
+        Daemon::start(&world).stop();
+        let ends: Vec<_> = world.events().into_iter().filter(|e| e["event"] == "run.finished").collect();
+        let names: Vec<&str> = ends.iter().map(|e| e["req"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a.yml", "b.yml"], "once each");
+        assert_eq!((&ends[1]["status"], &ends[1]["rc"]), (&"succeeded".into(), &0.into()));
+    }
+    let seqs: Vec<u64> = world.events().iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
+    world.sound();
+}

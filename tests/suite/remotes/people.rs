@@ -253,7 +253,8 @@ fn locks_of_refs_that_others_left_are_said_and_not_removed() {
     fs::remove_file(branch).unwrap();
     assert_eq!(world.outcome("a.yml")["status"], "succeeded");
     recovered(&world, 0, "commit");
-    published(&world);
+    // Its own lock of that ref is gone then.
+    world.event(0, "the push is told", |e| e["event"] == "git.pushed");
     let tracking = git.join("refs/remotes/origin/main.lock");
     fs::write(&tracking, "").unwrap();
     world.push(&[("requests/b.yml", &ask("ok", "on: web"))]);

@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod engine;
 pub mod event;
 pub mod executor;
+pub mod http;
 pub mod inbox;
 pub mod instance;
 pub mod journal;

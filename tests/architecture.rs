@@ -43,11 +43,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("signals", &[]),
     ("instance", &[]),
     ("control", &["instance"]),
+    // The file with the secret of the hook is read as the configuration says.
+    ("http", &["config"]),
     (
         "daemon",
         &[
             "config", "yaml", "schema", "router", "engine", "inbox", "runs", "launcher", "sandbox", "executor", "repo",
-            "journal", "console", "signals", "instance", "control", "mask", "vault",
+            "journal", "console", "signals", "instance", "control", "mask", "vault", "http",
         ],
     ),
     // `engine` for the snapshot's type alone: the dashboard is a client of the daemon like any other.

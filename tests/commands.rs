@@ -183,10 +183,10 @@ fn a_daemon_does_not_start_with_less_than_is_required() {
     assert!(said.err.contains("config.yml:3"), "{}", said.err);
     let said = place.run(&["--config", config, "--once", "--json"]);
     assert_eq!((said.code, error(&said)["problems"].as_array().unwrap().len()), (78, 3));
-    fs::write(config, "listen: 127.0.0.1:1\nsecrets:\n  A: {file: /a, kinds: [hello]}\ngit_pause: true\n").unwrap();
+    fs::write(config, "keep_recent: 9\nsecrets:\n  A: {file: /a, kinds: [hello]}\ngit_pause: true\n").unwrap();
     let said = place.run(&["--config", config, "--no-tui", "--once"]);
     assert_eq!((said.code, said.err.matches("warning[E0810]").count()), (0, 1), "{}", said.err);
-    assert!(said.err.contains("`git_pause` (file, line 4), `listen` (file, line 1)"), "{}", said.err);
+    assert!(said.err.contains("`git_pause` (file, line 4), `keep_recent` (file, line 1)"), "{}", said.err);
     let said = place.run(&["--once", "--json"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(serde_json::from_str::<Value>(&said.out).unwrap(), json!({"ended": "done", "exit": 0}));

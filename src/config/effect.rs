@@ -6,7 +6,7 @@ use super::settings::Mode;
 use crate::diagnostic::{Diagnostic, Place};
 
 /// Keys that are read and checked, and change nothing yet. A name that ends in a dot stands for all below it.
-const IDLE: [&str; 5] = ["keep_recent", "sandbox.cgroup_path", "listen", "webhook_secret_file", "git_pause"];
+const IDLE: [&str; 3] = ["keep_recent", "sandbox.cgroup_path", "git_pause"];
 
 impl Loaded {
     /// One problem for each part of the sandbox that is required and that this version cannot give: a daemon must not
@@ -30,11 +30,14 @@ impl Loaded {
         required.map(problem).collect()
     }
 
-    /// One warning for all keys that are set and change nothing yet.
+    /// One warning for all keys that are set and change nothing: not yet, or not without another one.
     #[must_use]
     pub fn idle(&self) -> Option<Diagnostic> {
+        let alone = self.config.listen.is_none();
         let is_idle = |path: &str| {
             IDLE.iter().any(|idle| if idle.ends_with('.') { path.starts_with(idle) } else { path == *idle })
+                // Nobody can knock at a hook that is served nowhere.
+                || (path == "webhook_secret_file" && alone)
         };
         let set = self.origins.iter().filter(|(path, origin)| **origin != Origin::Default && is_idle(path));
         let names: Vec<String> = set.map(|(path, origin)| format!("`{path}` ({origin})")).collect();

@@ -319,12 +319,12 @@ fn what_cannot_be_given_is_said() {
     );
     assert_eq!((&unmet[2], unmet.len(), idle), (&line(4, "seccomp", "a system call filter"), 3, None));
     let (unmet, idle) = said(
-        "listen: 127.0.0.1:9000\nsecrets:\n  A: {file: /a, kinds: [b]}\nhttps: {ca_file: /c}\n",
+        "webhook_secret_file: /w\nsecrets:\n  A: {file: /a, kinds: [b]}\nhttps: {ca_file: /c}\n",
         &[("DISPATCHER_GIT_PAUSE", "true")],
     );
     assert_eq!(unmet, Vec::<String>::new());
     assert_eq!(
         idle.unwrap(),
-        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `listen` (file, line 1)"
+        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE)"
     );
 }

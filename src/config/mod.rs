@@ -5,9 +5,11 @@ mod effect;
 mod keys;
 mod load;
 pub mod places;
+mod secret_file;
 mod secrets;
 mod settings;
 
 pub use keys::{Form, KEYS, Key};
 pub use load::{DEFAULT_FILE, FILE_VARIABLE, Loaded, Origin};
+pub use secret_file::read_secrets;
 pub use settings::{Config, HttpsSettings, Identity, LogRotate, Mode, SandboxSettings, Secret, SecretSource};

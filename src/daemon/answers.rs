@@ -1,6 +1,7 @@
 //! Answers what people ask on the control socket: at once, or when what they wait for has come.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crossbeam_channel::Sender;
@@ -131,6 +132,8 @@ pub struct Facts {
     pub host: String,
     /// Who handlers run as.
     pub user: String,
+    /// Where health and the push hook are served.
+    pub listens: Option<SocketAddr>,
 }
 
 impl Shell {
@@ -215,6 +218,7 @@ impl Shell {
         body["pid"] = std::process::id().into();
         body["host"] = facts.host.clone().into();
         body["user"] = facts.user.clone().into();
+        body["listen"] = facts.listens.map(|address| address.to_string()).into();
         body["root"] = facts.root.display().to_string().into();
         body["since"] = facts.since.to_string().into();
         body["up_ms"] = u64::try_from(now.mono.as_millis()).unwrap_or(u64::MAX).into();

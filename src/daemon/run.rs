@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, bounded, never, select};
 
-use crate::config::Config;
+use crate::config::{Config, read_secrets};
 use crate::control::{Call, Server};
 use crate::daemon::answers::Facts;
 use crate::daemon::book::Book;
@@ -21,6 +21,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::{self, Engine, ExitCode, Found, Input, TakeReport};
 use crate::event::Event;
 use crate::executor::{self, Executor, Finished};
+use crate::http;
 use crate::inbox::{self, Inbox, Notice};
 use crate::launcher;
 use crate::repo::{Repo, Stopper};
@@ -45,6 +46,7 @@ struct Ears {
     notices: Receiver<Notice>,
     signals: Receiver<Signal>,
     calls: Receiver<Call>,
+    site: Receiver<http::Call>,
 }
 
 /// Runs the daemon to its end.
@@ -60,7 +62,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let (to_notices, notices) = bounded(NOTICES);
     let (to_signals, signals) = bounded(8);
     let (to_calls, calls) = bounded(CALLS);
-    let ears = Ears { inputs, finished, notices, signals, calls };
+    let (http, site) = listen(options)?.map_or_else(|| (None, never()), |(server, site)| (Some(server), site));
+    let ears = Ears { inputs, finished, notices, signals, calls, site };
     let _signals = Listener::start(to_signals).map_err(|error| Refused::io("catch signals", &error))?;
 
     let Ground { repo, places, instance, scribe, vault, memory, clock, host, source } = ground;
@@ -135,7 +138,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let server = Server::bind(&places.socket(), None, to_calls, scribe.viewers())
         .map_err(|error| Refused::io("listen", &error))?;
 
-    let facts = Facts { root: root.clone(), since: clock.wall(), host, user: executor.user().name.clone() };
+    let listens = http.as_ref().map(http::Server::address);
+    if let Some(address) = listens {
+        scribe.note(&format!("listens on http://{address}"));
+    }
+    let user = executor.user().name.clone();
+    let facts = Facts { root: root.clone(), since: clock.wall(), host, user, listens };
     let shell = Shell {
         root,
         state: state.clone(),
@@ -177,7 +185,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     if matches!(ended, Ok(ExitCode::TryLater)) {
         daemon.say_what_is_left();
     }
-    drop((server, daemon.network.take()));
+    drop((server, http, daemon.network.take()));
     let how = match (&ended, options.once) {
         (Err(_), _) => "it broke",
         (Ok(_), true) => "done (--once)",
@@ -207,6 +215,22 @@ fn first_library(source: &Source, repo: &Repo) -> Result<Arc<Library>, Refused> 
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Refused> {
     let builder = std::thread::Builder::new().name(name.to_owned());
     builder.spawn(work).map_err(|error| Refused::io("start a thread", &error))
+}
+
+/// Health, readiness and the push hook, where they are to be served. What works off an inbox once is not asked.
+fn listen(options: &Options) -> Result<Option<(http::Server, Receiver<http::Call>)>, Refused> {
+    let Some(address) = options.config.listen.filter(|_| !options.once) else { return Ok(None) };
+    let secret_file = options.config.webhook_secret_file.clone();
+    if let Some(Err(problem)) = secret_file.as_deref().map(read_secrets) {
+        return Err(Refused::new(78, problem));
+    }
+    let (to_site, site) = bounded(CALLS);
+    let branch = options.config.branch.clone();
+    let server = http::Server::bind(address, http::Site::new(to_site, branch, secret_file)).map_err(|error| {
+        let problem = Diagnostic::new("E0720", error.to_string());
+        Refused::new(74, problem.help(format!("ss -ltnp 'sport = :{}'     shows who listens there", address.port())))
+    })?;
+    Ok(Some((server, site)))
 }
 
 fn executor_setup(
@@ -344,6 +368,19 @@ impl Daemon {
                 }
             },
             recv(ears.calls) -> call => self.shell.answer(call?, &self.engine, &self.facts),
+            recv(ears.site) -> call => match call? {
+                http::Call::Pushed(Some(tip)) if self.engine.knows_tip(&tip) => None,
+                http::Call::Pushed(_) => Some(Input::FetchNow),
+                http::Call::Health(reply) => {
+                    // A client that went away is not told.
+                    let _ = reply.try_send(http::Health { holds: self.engine.holds() });
+                    None
+                }
+                http::Call::Warn(problem) => {
+                    self.shell.scribe.warn(&problem);
+                    None
+                }
+            },
             default(wait) => Some(Input::Tick),
         })
     }

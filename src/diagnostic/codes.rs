@@ -166,6 +166,8 @@ pub const CODES: &[Row] = &[
     ("E0709", "both sides speak different versions", &["cli/ask.rs", "cli/follow.rs", "control/server.rs"]),
     ("E0710", "the dispatcher answered with a code that this version does not know", &["cli/ask.rs"]),
     ("E0711", "a part of the dispatcher has ended on its own", &["daemon/run.rs"]),
+    ("E0720", "the address to listen on cannot be had", &["daemon/run.rs"]),
+    ("E0721", "the push hook was called without the right secret", &["http/site.rs"]),
     ("E0799", "a mistake of the program itself", &["cli/context.rs"]),
     ("E0801", "the configuration cannot be read", &["config/load.rs"]),
     ("E0802", "the configuration is not valid YAML", &["config/load.rs"]),
@@ -177,6 +179,7 @@ pub const CODES: &[Row] = &[
     ("E0809", "the configuration requires what this version cannot do", &["config/effect.rs"]),
     ("E0810", "the configuration has keys without effect", &["config/effect.rs"]),
     ("E0819", "the repository has no remote of the configured name", &["daemon/open.rs"]),
+    ("E0820", "a file with a secret cannot be used", &["config/secret_file.rs"]),
 ];
 
 /// The constant of a code that came from elsewhere, such as over the socket; `None` where this version has no such code.

@@ -120,7 +120,7 @@ impl Trouble {
         }
     }
 
-    const fn holds_intake(self) -> bool {
+    pub(super) const fn holds_intake(self) -> bool {
         !matches!(self, Self::Inbox | Self::Start | Self::Index | Self::Fetch | Self::Push)
     }
 }
@@ -343,6 +343,12 @@ impl Engine {
     /// The host's configuration has changed. How many workers there are cannot change while they live.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = Settings { workers: self.settings.workers, once: self.settings.once, ..settings };
+    }
+
+    /// True where a remote that stands at `commit` has nothing new: it is our own tip, or what we pushed last.
+    #[must_use]
+    pub fn knows_tip(&self, commit: &str) -> bool {
+        self.git.has(commit)
     }
 
     /// True while a fetch is on its way.

@@ -49,6 +49,8 @@ pub(super) struct Git {
     published: u64,
     /// The newest commit of ours that was heard of.
     tip: String,
+    /// The newest one that the remote took.
+    pushed: String,
     /// How many results the remote lacks, by the value of `made` that they came with.
     unpushed: BTreeMap<u64, usize>,
     push: Push,
@@ -129,6 +131,10 @@ impl Git {
 
     pub(super) const fn fetching(&self) -> bool {
         self.fetching
+    }
+
+    pub(super) fn has(&self, commit: &str) -> bool {
+        [&self.tip, &self.pushed].into_iter().any(|known| known == commit)
     }
 
     pub(super) const fn push_word(&self) -> &'static str {
@@ -302,6 +308,7 @@ impl Engine {
     fn published(&mut self, upto: u64, commit: String, attempts: u32, out: &mut Vec<Effect>) {
         (self.git.failures, self.git.moved, self.git.busy) = (0, 0, 0);
         self.git.published = self.git.published.max(upto);
+        self.git.pushed.clone_from(&commit);
         let later = self.git.unpushed.split_off(&(upto + 1));
         let runs = std::mem::replace(&mut self.git.unpushed, later).values().sum();
         self.trouble(Trouble::Push, None, out);

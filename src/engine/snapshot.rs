@@ -126,6 +126,20 @@ impl Engine {
         }
     }
 
+    /// Why no new work is taken, in single words; empty where it is.
+    #[must_use]
+    pub fn holds(&self) -> Vec<&'static str> {
+        let mode = match (&self.mode, &self.pause) {
+            (Mode::Stopping { .. }, _) => Some("stopping"),
+            (Mode::Working, Some(_)) => Some("paused"),
+            (Mode::Working, None) => None,
+        };
+        // Not even the first look at the remote has been answered.
+        let begins = (!self.git.looked()).then_some("starting");
+        let troubles = self.troubles.keys().filter(|trouble| trouble.holds_intake()).map(|trouble| trouble.word());
+        mode.into_iter().chain(begins).chain(troubles).collect()
+    }
+
     fn view(&self, now: Now, id: RunId) -> Option<RunView> {
         let run = self.runs.get(&id)?;
         let held = self.locks.iter().find(|(resource, holder, _)| **resource == run.order.resource && *holder != id);

@@ -13,6 +13,7 @@ mod launcher;
 mod life;
 mod load;
 mod odd;
+mod poke;
 mod power;
 mod remotes;
 mod servers;

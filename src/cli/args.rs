@@ -157,6 +157,8 @@ pub enum Verb {
     Fetch,
     /// Who holds which resource, and who waits
     Locks,
+    /// Check history, refs and local state against what is promised; names every breach (exit 1)
+    Fsck,
     /// Check what this machine and repository can do
     Selftest,
 }

@@ -8,6 +8,7 @@ mod exit;
 mod failure;
 mod find;
 mod follow;
+mod fsck;
 mod init;
 mod list;
 mod replay;
@@ -66,6 +67,7 @@ fn perform(args: Args) -> Result<Exit, Failure> {
         Some(Verb::Drain) => ask::drain(&context),
         Some(Verb::Fetch) => ask::fetch(&context),
         Some(Verb::Locks) => ask::locks(&context),
+        Some(Verb::Fsck) => fsck::fsck(&context),
         Some(Verb::Selftest) => selftest::selftest(&context),
         Some(Verb::Demo { keep }) => demo::demo(&context, keep.as_deref()),
         Some(Verb::Replay { cases, bless }) => replay::replay(&context, &cases, bless),

@@ -109,7 +109,9 @@ impl Door {
 fn refuse(mut stream: &TcpStream) {
     use std::io::Write as _;
     let _ = stream.set_write_timeout(Some(REFUSAL_TIME));
-    let _ = stream.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let _ = stream.write(
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
 }
 
 fn talk(site: &Site, stream: TcpStream, peer: SocketAddr) {

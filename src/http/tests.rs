@@ -222,7 +222,10 @@ fn a_large_event_is_checked_as_a_whole_and_not_kept() {
 fn curl_that_asks_before_it_sends_is_told_to() {
     let world = world();
     let mut stream = world.connect();
-    let head = format!("POST /hooks/push HTTP/1.1\r\n{}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", signed(SECRET, "{}"));
+    let head = format!(
+        "POST /hooks/push HTTP/1.1\r\n{}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        signed(SECRET, "{}")
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut said = [0; 25];
     stream.read_exact(&mut said).unwrap();

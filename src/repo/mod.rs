@@ -13,6 +13,7 @@
 //! ```
 
 mod access;
+mod audit;
 mod beneath;
 mod checkout;
 mod commit;
@@ -49,6 +50,7 @@ mod wire;
 mod tests;
 
 pub use access::Access;
+pub use audit::{Audit, Breach};
 pub use checkout::CheckoutState;
 pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest};
 pub use divergence::Decided;

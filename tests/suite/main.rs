@@ -8,6 +8,7 @@
 
 mod checkout;
 mod disk;
+mod fsck;
 mod half;
 mod launcher;
 mod life;

@@ -37,7 +37,7 @@ pub fn read_secrets(path: &Path) -> Result<Vec<Vec<u8>>, Diagnostic> {
         return Err(bad(&format!("it belongs to user {}", meta.uid())).help(format!("chown {mine} {}", path.display())));
     }
     // Its group may read it: that is how a secret of root's is given to a service.
-    if meta.mode() & 0o027 != 0 {
+    if meta.mode() & 0o037 != 0 {
         let problem = bad(&format!("its mode is {:04o}, others can get at it", meta.mode() & 0o7777));
         return Err(problem.help(format!("chmod 0640 {}", path.display())));
     }

@@ -345,10 +345,11 @@ impl Engine {
         self.settings = Settings { workers: self.settings.workers, once: self.settings.once, ..settings };
     }
 
-    /// True where a remote that stands at `commit` has nothing new: it is our own tip, or what we pushed last.
+    /// True where a remote that stands at `commit` has nothing new: it is our own tip, or what we pushed last. While
+    /// something is wrong, a look may mend it.
     #[must_use]
     pub fn knows_tip(&self, commit: &str) -> bool {
-        self.git.has(commit)
+        self.troubles.is_empty() && !commit.is_empty() && self.git.has(commit)
     }
 
     /// True while a fetch is on its way.

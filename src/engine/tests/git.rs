@@ -201,3 +201,32 @@ fn trouble_is_told_with_its_beginning_and_the_way_out() {
     let engine = check_from(engine, vec![(10, Input::Index { locked: None }, "recovered index")]);
     assert!(engine.snapshot(at_ms(11)).troubles.is_empty());
 }
+
+#[test]
+fn the_news_of_our_own_push_is_none() {
+    let mut engine = check_remote(
+        settings(),
+        vec![
+            (0, found('a', Prior::Final), "commit a"),
+            (1, committed("a"), "announce a; push"),
+            (2, pushed(), "pushed 1"),
+        ],
+    );
+    let known = |engine: &Engine| ["", "c1", "c2"].map(|commit| engine.knows_tip(commit));
+    assert_eq!(known(&engine), [false, true, false]);
+    // Where something is wrong, a look may mend it.
+    engine.handle(at_ms(3), Input::Disk { short: Some("full".into()) });
+    assert_eq!(known(&engine), [false; 3]);
+}
+
+#[test]
+fn what_holds_new_work_is_said_in_words() {
+    assert_eq!(Engine::new(settings(), None).holds(), ["starting"]);
+    let mut engine = check_remote(settings(), Vec::new());
+    assert_eq!(engine.holds(), [""; 0]);
+    engine.handle(at_ms(1), push_failed());
+    assert_eq!(engine.holds(), [""; 0], "results that stay here hold nothing");
+    engine.handle(at_ms(2), Input::Disk { short: Some("full".into()) });
+    engine.handle(at_ms(3), Input::Pause { by: "ana".into(), reason: None });
+    assert_eq!(engine.holds(), ["paused", "disk"]);
+}

@@ -69,30 +69,39 @@ impl Ledger {
             .help(format!("git show {}     shows who made it", step.commit));
             self.breaches.push(Breach::new("I7", problem).by(step.commit));
         }
-        let mut results: Vec<(String, Option<Oid>)> = Vec::new();
+        let mut results = Vec::new();
         for run in &step.runs {
             let brief = self.enter_run(repo, &step, run)?;
+            results.extend(brief.map(|brief| (brief.request, run.request)));
             let other = run.other.map(|oid| brief_of(repo, oid)).transpose()?.flatten();
-            results.extend([brief, other].into_iter().flatten().map(|brief| (brief.request, run.request)));
+            results.extend(other.map(|brief| (brief.request, None)));
         }
         // Whoever else removes a request withdraws it; a merge brings what others did.
-        if step.by == By::Person || step.parents > 1 {
-            return Ok(());
-        }
-        for (name, oid) in &step.removed {
-            let shown = text::bytes(name);
-            let is_its =
-                |(request, bytes): &(String, Option<Oid>)| *request == shown && bytes.is_none_or(|bytes| bytes == *oid);
-            if !results.iter().any(is_its) {
-                let message =
-                    format!("request `{shown}` left the inbox with a commit of the dispatcher's and has no status");
-                let problem = at(Diagnostic::new("E0544", message), format!("requests/{shown}"))
-                    .note(format!("removed in {}", repo.headline(step.commit)))
-                    .help(format!("git checkout {}^ -- 'requests/{shown}'     asks for it again", step.commit));
-                self.breaches.push(Breach::new("I1", problem).by(step.commit));
-            }
+        if step.by != By::Person && step.parents <= 1 {
+            self.account(repo, &step, &results);
         }
         Ok(())
+    }
+
+    /// Every request that a commit of ours removed has a result in it: one that names it, and holds its bytes where it
+    /// holds any. A status that was torn does not know the name.
+    fn account(&mut self, repo: &Repo, step: &Step, results: &[(String, Option<Oid>)]) {
+        for (name, oid) in &step.removed {
+            let shown = text::bytes(name);
+            let is_its = |(request, bytes): &(String, Option<Oid>)| match bytes {
+                Some(bytes) => bytes == oid && (*request == shown || request == "?"),
+                None => *request == shown,
+            };
+            if results.iter().any(is_its) {
+                continue;
+            }
+            let message =
+                format!("request `{shown}` left the inbox with a commit of the dispatcher's and has no status");
+            let problem = at(Diagnostic::new("E0544", message), format!("requests/{shown}"))
+                .note(format!("removed in {}", repo.headline(step.commit)))
+                .help(format!("git checkout {}^ -- 'requests/{shown}'     asks for it again", step.commit));
+            self.breaches.push(Breach::new("I1", problem).by(step.commit));
+        }
     }
 
     /// The status that a commit brought, where it brought one.

@@ -352,6 +352,8 @@ impl World {
         assert_eq!(self.git(&ops, &["status", "--porcelain"]), "", "git status");
         let fsck = self.try_git(&ops, &["fsck", "--strict", "--no-dangling"]);
         assert_eq!((fsck.code, fsck.out.as_str()), (0, ""), "{}", fsck.err);
+        let promised = self.ops_do(&["fsck"]);
+        assert_eq!(promised.code, 0, "{promised:?}");
         assert_eq!(self.overlaps(), "", "runs that overlap");
         assert_eq!(self.survivors(), [0; 0], "survivors");
     }

@@ -22,6 +22,14 @@ impl RunId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
+    /// When a UUIDv7 was made; `None` for another kind of UUID, which carries no time.
+    #[must_use]
+    pub fn made(&self) -> Option<Time> {
+        let bytes = self.0.as_bytes();
+        let millis = bytes[..6].iter().fold(0_i64, |sum, &byte| sum << 8 | i64::from(byte));
+        (self.0.get_version_num() == 7).then(|| Time::from_millis(millis))
+    }
+
     /// The last 8 hex digits: what people read and type. (The first digits of a UUIDv7 are the clock.)
     #[must_use]
     pub fn short(&self) -> String {

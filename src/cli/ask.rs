@@ -198,7 +198,7 @@ pub fn fetch(context: &Context) -> Result<Exit, Failure> {
 /// 66 where no run is meant, 75 where it has ended already; as [`ask`].
 pub fn cancel(context: &Context, run: &str, reason: Option<String>) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let status = Shelf::new(&root).find(run)?;
+    let status = Shelf::whole(context, &root).find(run)?;
     let id = status.id;
     if let Some(at) = status.finished_at {
         let message = format!("run `{}` has ended: it is {} since {at}", id.short(), status.status.word());

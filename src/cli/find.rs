@@ -1,27 +1,54 @@
 //! Which run is meant: an id, a part of one, `@`, `@running`, `@failed`, or a request's file name.
 
-use std::io;
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::checkout;
-use crate::cli::{Exit, Failure};
+use crate::cli::context::Context;
+use crate::cli::{Exit, Failure, serve};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::quantity::round_duration;
+use crate::repo::{Archive, Archived};
 use crate::request::RunId;
 use crate::status::{State, Status};
 use crate::text;
 use crate::time::Time;
 
-/// The runs that lie in a checkout, read from its files.
+/// The runs of a repository: those that lie in the checkout, read from its files, and behind them the archive.
 pub struct Shelf {
     root: PathBuf,
+    /// Whose archive is looked into; `None` for the checkout alone.
+    remote: Option<String>,
+    archive: OnceCell<Option<Archive>>,
 }
 
 impl Shelf {
-    /// The runs of the repository at `root`.
+    /// The runs in the checkout at `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), remote: None, archive: OnceCell::new() }
+    }
+
+    /// The runs in the checkout at `root` and in the archive.
+    #[must_use]
+    pub fn whole(context: &Context, root: &Path) -> Self {
+        // Looking at runs needs no configuration: where it is broken other verbs say so.
+        let remote = serve::config(context, root).map_or_else(|_| "origin".to_owned(), |config| config.remote);
+        Self { remote: Some(remote), ..Self::new(root) }
+    }
+
+    /// Opened when something is not in the checkout. Where it cannot be read there are no more runs than there.
+    fn archive(&self) -> Option<&Archive> {
+        let remote = self.remote.as_ref()?;
+        self.archive.get_or_init(|| Archive::open(&self.root, remote).ok()).as_ref()
+    }
+
+    fn archived(&self, id: RunId) -> Option<(&Archive, Archived)> {
+        let archive = self.archive()?;
+        Some((archive, archive.find(id).ok().flatten()?))
     }
 
     /// The status of one run; `None` where there is none that can be read.
@@ -31,7 +58,52 @@ impl Shelf {
     }
 
     fn read(&self, id: RunId) -> io::Result<Status> {
-        checkout::status(&self.root, id)
+        status_in(&self.file(id, "status.json", checkout::STATUS)?, id)
+    }
+
+    /// A file of a run by its name in the run's folder.
+    ///
+    /// # Errors
+    /// Where it is missing, is no regular file or has more than `most` bytes.
+    pub fn file(&self, id: RunId, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let read = checkout::read(&self.root, &PathBuf::from(format!("processed/{id}/{name}")), most);
+        self.or_archived(read, id, name, most)
+    }
+
+    /// The log of a run.
+    ///
+    /// # Errors
+    /// Where there is none, or none that may be read.
+    pub fn log(&self, id: RunId) -> io::Result<File> {
+        let name = format!("{id}.log");
+        let opened = checkout::open(&self.root, &Path::new("logs").join(&name));
+        if !opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return opened;
+        }
+        let bytes = self.or_archived(opened.map(|_| Vec::new()), id, &name, u64::MAX)?;
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&bytes)?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    fn or_archived(&self, read: io::Result<Vec<u8>>, id: RunId, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let Err(missing) = &read else { return read };
+        if missing.kind() != io::ErrorKind::NotFound {
+            return read;
+        }
+        let Some((archive, run)) = self.archived(id) else { return read };
+        archive.file(&run, name, most).map_err(io::Error::other)?.map_or(read, Ok)
+    }
+
+    /// Where a person finds the files of a run: in the checkout, or as git names it.
+    #[must_use]
+    pub fn place(&self, id: RunId) -> String {
+        let path = format!("processed/{id}");
+        if self.root.join(&path).is_dir() {
+            return path;
+        }
+        self.archived(id).and_then(|(archive, run)| archive.path(&run).ok()).unwrap_or(path)
     }
 
     /// The ids of all runs, in no order.
@@ -45,6 +117,34 @@ impl Shelf {
         let mut all: Vec<Status> = self.ids().filter_map(|id| self.status(id)).collect();
         all.sort_by_key(|status| std::cmp::Reverse((status.queued_at, status.id)));
         all
+    }
+
+    /// The archived runs that do not lie in the checkout too, newest first, each read when it is asked for.
+    pub fn older(&self) -> impl Iterator<Item = Status> {
+        let here: HashSet<RunId> = self.ids().collect();
+        let archive = self.archive();
+        let days = archive.and_then(|archive| archive.days().ok()).unwrap_or_default();
+        days.into_iter().zip(std::iter::repeat(archive)).flat_map(move |(day, archive)| {
+            let runs = archive.and_then(|archive| Some((archive, archive.runs_of(&day).ok()?)));
+            let statuses = runs.into_iter().flat_map(|(archive, runs)| runs.into_iter().map(move |run| (archive, run)));
+            let mut statuses: Vec<Status> = statuses
+                .filter(|(_, run)| !here.contains(&run.id))
+                .filter_map(|(archive, run)| {
+                    let bytes = archive.file(&run, "status.json", checkout::STATUS).ok().flatten()?;
+                    status_in(&bytes, run.id).ok()
+                })
+                .collect();
+            statuses.sort_by_key(|status| std::cmp::Reverse((status.queued_at, status.id)));
+            statuses
+        })
+    }
+
+    /// The ids of the archived runs that do not lie in the checkout too.
+    #[must_use]
+    pub fn older_ids(&self) -> Vec<RunId> {
+        let here: HashSet<RunId> = self.ids().collect();
+        let ids = self.archive().and_then(|archive| archive.ids().ok()).unwrap_or_default();
+        ids.into_iter().filter(|id| !here.contains(id)).collect()
     }
 
     /// The one run that `what` means.
@@ -71,16 +171,25 @@ impl Shelf {
         if let Some(status) = named {
             return Ok(status);
         }
-        if what.starts_with('@') || all.is_empty() {
-            return Err(self.none(what, &all));
-        }
         let part = what.to_ascii_lowercase();
-        let hits: Vec<&Status> = all.iter().filter(|s| part.len() >= 4 && is_part(&s.id, &part)).collect();
-        match hits.as_slice() {
-            [one] => Ok((*one).clone()),
-            [] => Err(self.none(what, &all)),
-            several => Err(ambiguous(what, several)),
+        if part.len() >= 4 && !what.starts_with('@') {
+            let mut hits: Vec<Status> = all.iter().filter(|s| is_part(&s.id, &part)).cloned().collect();
+            let older = self.older_ids().into_iter().filter(|id| is_part(id, &part));
+            hits.extend(older.filter_map(|id| self.status(id)));
+            match hits.as_slice() {
+                [] => {}
+                [one] => return Ok(one.clone()),
+                several => return Err(ambiguous(what, several)),
+            }
         }
+        let older = match what {
+            "@" => self.older().next(),
+            "@failed" => self.older().find(|s| bad(s.status)),
+            // What runs is not archived.
+            what if what.starts_with('@') => None,
+            name => self.older().find(|s| s.request == name || s.request == format!("{name}.yml")),
+        };
+        older.ok_or_else(|| self.none(what, &all))
     }
 
     fn none(&self, what: &str, all: &[Status]) -> Failure {
@@ -121,6 +230,11 @@ fn is_part(id: &RunId, part: &str) -> bool {
     full.starts_with(part) || full.ends_with(part) || bare.starts_with(part) || bare.ends_with(part)
 }
 
+fn status_in(bytes: &[u8], id: RunId) -> io::Result<Status> {
+    let status: Status = serde_json::from_slice(bytes)?;
+    if status.id == id { Ok(status) } else { Err(io::Error::other("it is the status of another run")) }
+}
+
 fn inner(id: RunId) -> PathBuf {
     PathBuf::from(format!("processed/{id}/status.json"))
 }
@@ -133,7 +247,7 @@ fn unreadable(id: RunId, error: &io::Error) -> Failure {
     Failure::new(Exit::NO_INPUT, problem)
 }
 
-fn ambiguous(what: &str, hits: &[&Status]) -> Failure {
+fn ambiguous(what: &str, hits: &[Status]) -> Failure {
     let mut problem = Diagnostic::new("E0103", format!("run `{}` is ambiguous", text::line(what)));
     for status in hits.iter().take(8) {
         let kind = status.kind.as_ref().map_or("-", |kind| kind.as_str());

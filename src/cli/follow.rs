@@ -33,7 +33,7 @@ pub fn until_final(
         let client = match ask::connect(context, root)? {
             Some(client) => Some(client),
             None => {
-                let status = Shelf::new(root).status(id).filter(|status| status.finished_at.is_some());
+                let status = Shelf::whole(context, root).status(id).filter(|status| status.finished_at.is_some());
                 if let Some(status) = status {
                     return Ok(Some(status));
                 }
@@ -89,7 +89,7 @@ pub fn wait(context: &Context, runs: &[String], timeout: Option<&str>) -> Result
         )
     })?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let shelf = Shelf::new(&root);
+    let shelf = Shelf::whole(context, &root);
     let ids = runs.iter().map(|run| shelf.find(run).map(|status| status.id)).collect::<Result<Vec<_>, _>>()?;
     let mut highest = Exit::DONE;
     for id in ids {
@@ -128,13 +128,13 @@ pub fn say_end(context: &Context, status: &Status) -> Result<(), Failure> {
 /// 66 where no run is meant or it has no log yet, 69 where it is followed and no daemon runs.
 pub fn logs(context: &Context, args: &Logs) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let shelf = Shelf::new(&root);
+    let shelf = Shelf::whole(context, &root);
     let status = shelf.find(args.run.as_deref().unwrap_or("@"))?;
     let final_now = status.finished_at.is_some();
     if args.follow && !final_now {
         return follow(context, &root, status.id, args.exit_status);
     }
-    let tail = Tail::open(&root, status.id).map_err(|error| {
+    let tail = Tail::open(&shelf, status.id).map_err(|error| {
         let problem =
             Diagnostic::new("E0136", format!("run `{}` has no log that can be read: {error}", status.id.short()))
                 .note(format!("looked for in logs/{}.log; the run is {}", status.id, status.status.word()));
@@ -159,10 +159,11 @@ pub fn follow(context: &Context, root: &Path, id: RunId, exit_status: bool) -> R
         // Whoever reads has gone away where this cannot be told.
         let _ = tell.send(until_final(&context, &root, id, None));
     });
+    let shelf = Shelf::new(root);
     let mut log = None;
     let status = loop {
         if log.is_none() {
-            log = Tail::open(root, id).ok();
+            log = Tail::open(&shelf, id).ok();
         }
         if let Some(log) = log.as_mut() {
             log.copy(context)?;
@@ -171,7 +172,7 @@ pub fn follow(context: &Context, root: &Path, id: RunId, exit_status: bool) -> R
             break ended?;
         }
     };
-    if let Some(log) = log.or_else(|| Tail::open(root, id).ok()) {
+    if let Some(log) = log.or_else(|| Tail::open(&shelf, id).ok()) {
         log.finish(context)?;
     }
     Ok(match status {

@@ -1,7 +1,6 @@
 //! `list` and `show`: runs from the files of the checkout, with or without a daemon.
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::checkout;
 use crate::cli::args::List;
@@ -20,25 +19,28 @@ use crate::time::Time;
 /// # Errors
 /// 2 for a filter that names no field, 74 where stdout is closed.
 pub fn list(context: &Context, args: &List) -> Result<Exit, Failure> {
-    let shelf = Shelf::new(&context.root()?);
+    let shelf = Shelf::whole(context, &context.root()?);
     let filters: Vec<Filter> = args.filters.iter().map(|text| Filter::read(text)).collect::<Result<_, _>>()?;
     let most = if args.limit == 0 { usize::MAX } else { args.limit };
     let wanted = |status: &Status| filters.iter().all(|filter| filter.keeps(status));
-    let all: Vec<Status> = shelf.all().into_iter().filter(wanted).collect();
-    let shown = &all[..all.len().min(most)];
+    // One more than is shown tells whether there are more: the archive is not read to its end for that.
+    let all = shelf.all().into_iter().chain(std::iter::once_with(|| shelf.older()).flatten()).filter(wanted);
+    let mut shown: Vec<Status> = all.take(most.saturating_add(1)).collect();
+    let more = shown.len() > most;
+    shown.truncate(most);
     if context.common.json {
         context.print_json(&shown)?;
         return Ok(Exit::DONE);
     }
-    if all.is_empty() {
+    if shown.is_empty() {
         context.print("no runs\n")?;
         return Ok(Exit::DONE);
     }
     let now = wall();
     let rows = shown.iter().map(|status| row(context, status, now)).collect();
     context.print(&table(context, &["ID", "KIND", "RESOURCE", "STATUS", "WHEN", "TOOK", "REASON"], rows))?;
-    if shown.len() < all.len() {
-        context.print(&context.dim(&format!("{} more: dispatcher list -n 0\n", all.len() - shown.len())))?;
+    if more {
+        context.print(&context.dim("more: dispatcher list -n 0\n"))?;
     }
     Ok(Exit::DONE)
 }
@@ -171,8 +173,9 @@ fn visible(text: &str) -> usize {
 /// 66 where no run is meant, 74 where stdout is closed.
 pub fn show(context: &Context, what: &str) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let status = Shelf::new(&root).find(what)?;
-    let path = format!("processed/{}", status.id);
+    let shelf = Shelf::whole(context, &root);
+    let status = shelf.find(what)?;
+    let path = shelf.place(status.id);
     if context.common.json {
         let mut value = serde_json::to_value(&status).unwrap_or_default();
         value["path"] = path.into();
@@ -180,8 +183,7 @@ pub fn show(context: &Context, what: &str) -> Result<Exit, Failure> {
         return Ok(Exit::DONE);
     }
     context.print(&sheet(context, &status))?;
-    let request = PathBuf::from(format!("{path}/request.yml"));
-    match checkout::read(&root, &request, checkout::REQUEST) {
+    match shelf.file(status.id, "request.yml", checkout::REQUEST) {
         Ok(bytes) => {
             let mut out = format!("\n{}\n", context.bold(&format!("{path}/request.yml")));
             for line in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -304,7 +306,7 @@ mod tests {
         status.handler = Some(HandlerUsed { file: evil.clone(), sha256: evil.repeat(9), dirty: false });
         status.reason = Some(evil.clone());
         status.log = Some(evil);
-        let context = Context { common: crate::cli::Common::default(), dir: PathBuf::new(), colors: false };
+        let context = Context { common: crate::cli::Common::default(), dir: std::path::PathBuf::new(), colors: false };
         let all = sheet(&context, &status) + &row(&context, &status, time).concat();
         assert!(!all.chars().any(|c| c != '\n' && c.is_control()), "{all:?}");
         assert!(all.lines().all(|line| line.chars().count() < 200), "{all}");

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -42,11 +42,12 @@ pub fn submit(context: &Context, args: &Submit) -> Result<Exit, Failure> {
 /// As [`submit`]; 66 where the run's request was not kept.
 pub fn retry(context: &Context, args: &Retry) -> Result<Exit, Failure> {
     let root = context.root()?;
-    let status = Shelf::new(&root).find(&args.run)?;
-    let path = PathBuf::from(format!("processed/{}/request.yml", status.id));
-    let bytes = checkout::read(&root, &path, checkout::REQUEST).map_err(|error| {
+    let shelf = Shelf::whole(context, &root);
+    let status = shelf.find(&args.run)?;
+    let bytes = shelf.file(status.id, "request.yml", checkout::REQUEST).map_err(|error| {
         let message = format!("the request of run `{}` cannot be read: {error}", status.id.short());
-        let problem = Diagnostic::new("E0138", message).note(format!("looked for in {}", path.display()));
+        let problem =
+            Diagnostic::new("E0138", message).note(format!("looked for in {}/request.yml", shelf.place(status.id)));
         Failure::new(Exit::NO_INPUT, problem.help("dispatcher submit FILE     asks with a file of your own"))
     })?;
     let bytes = without_id(&bytes);

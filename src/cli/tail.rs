@@ -1,11 +1,9 @@
 //! A run's log on its way to stdout. Anybody who may push can write `logs/<id>.log`, so what stands in it is cleaned
 //! once more: text and colours pass, everything else is shown escaped.
 
-use std::path::{Path, PathBuf};
-
-use crate::checkout;
 use crate::cli::Failure;
 use crate::cli::context::Context;
+use crate::cli::find::Shelf;
 use crate::journal::{Cleaner, LogFollower};
 use crate::request::RunId;
 
@@ -24,8 +22,8 @@ impl Tail {
     ///
     /// # Errors
     /// Where there is none, or none that may be read.
-    pub fn open(root: &Path, id: RunId) -> std::io::Result<Self> {
-        let file = checkout::open(root, &PathBuf::from(format!("logs/{id}.log")))?;
+    pub fn open(shelf: &Shelf, id: RunId) -> std::io::Result<Self> {
+        let file = shelf.log(id)?;
         Ok(Self { log: LogFollower::over(file, 0), cleaner: Cleaner::trusting(), line: Vec::new() })
     }
 

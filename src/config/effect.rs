@@ -6,7 +6,7 @@ use super::settings::Mode;
 use crate::diagnostic::{Diagnostic, Place};
 
 /// Keys that are read and checked, and change nothing yet. A name that ends in a dot stands for all below it.
-const IDLE: [&str; 3] = ["keep_recent", "sandbox.cgroup_path", "git_pause"];
+const IDLE: [&str; 2] = ["sandbox.cgroup_path", "git_pause"];
 
 impl Loaded {
     /// One problem for each part of the sandbox that is required and that this version cannot give: a daemon must not

@@ -19,7 +19,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::library::{Library, LibraryError, Signature, Source};
 use crate::daemon::scribe::Scribe;
 use crate::diagnostic::Diagnostic;
-use crate::engine::{CommitReport, FetchReport, Input, Withdrawal};
+use crate::engine::{ArchiveReport, CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
 use crate::repo::{
@@ -40,6 +40,8 @@ pub const JOBS: usize = 256;
 const MEND: Duration = Duration::from_secs(1);
 /// So long after the last job what was committed is tidied up.
 const QUIET: Duration = Duration::from_secs(5);
+/// So many commits wait for no quiet moment: each is a pack.
+const UNTIDY: u32 = 100;
 /// Nothing is to be done without a job.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -49,10 +51,21 @@ pub enum Job {
     Take(OsString, bool),
     /// Record these.
     Commit(Vec<RunId>),
+    /// One step of moving old runs to the archive.
+    Archive {
+        /// So many stay.
+        keep: usize,
+        /// Fewer are not moved.
+        least: usize,
+        /// More are not moved at once.
+        most: usize,
+    },
     /// The remote was asked: follow it.
     Integrate(Result<FetchOutcome, FetchError>),
     /// Read handlers and schemas again where they changed.
     Reload,
+    /// Packs were joined: let go of the old ones.
+    Reopen,
     /// A person decided what is to follow from a remote that was rewritten.
     Decide(Side, Sender<Answer>),
     /// About a run that is not in the book any more.
@@ -86,6 +99,8 @@ pub struct Clerk {
     pub(super) index_lags: bool,
     /// The engine has been told why.
     pub(super) index_said: bool,
+    /// Asks for the object database to be tidied up.
+    pub(super) keeper: Sender<()>,
     /// Requests in HEAD that the engine has been told of.
     pub(super) named: BTreeMap<OsString, Oid>,
     /// Requests that stay in the inbox, as the event streams have them.
@@ -95,12 +110,13 @@ pub struct Clerk {
 impl Clerk {
     /// Works until both queues are closed.
     pub fn work(mut self, records: &Receiver<Job>, takes: &Receiver<Job>) {
-        let mut untidy = true;
+        // Of an earlier life.
+        let mut untidy: u32 = 1;
         loop {
             let patience = match (self.index_lags, untidy) {
                 (true, _) => MEND,
-                (false, true) => QUIET,
-                (false, false) => IDLE,
+                (false, 1..) => QUIET,
+                (false, 0) => IDLE,
             };
             // Recording first: a long inbox must not keep results from becoming final.
             let job = select_biased! {
@@ -110,18 +126,19 @@ impl Clerk {
             };
             let inputs = match job {
                 Some(Ok(job)) => {
-                    untidy |= matches!(job, Job::Commit(_));
+                    untidy += u32::from(matches!(job, Job::Commit(_) | Job::Archive { .. }));
                     self.perform(job)
                 }
                 Some(Err(_)) => return,
                 None => {
                     self.mend_index();
-                    if std::mem::take(&mut untidy) {
-                        self.tidy_up();
-                    }
+                    self.tidy_up(&mut untidy);
                     Vec::new()
                 }
             };
+            if untidy >= UNTIDY {
+                self.tidy_up(&mut untidy);
+            }
             let inputs: Vec<Input> = inputs.into_iter().chain(self.say_index()).collect();
             // First: what the report leads to must not begin.
             for input in self.unsynced.take().map(Input::Unsynced).into_iter().chain(inputs) {
@@ -140,14 +157,23 @@ impl Clerk {
                 vec![Input::Took(name, report)]
             }
             Job::Commit(ids) => vec![Input::Committed(self.commit(ids))],
+            Job::Archive { keep, least, most } => vec![Input::Archived(self.archive(keep, least, most))],
             Job::Integrate(fetched) => {
+                let lacks = self.follow_archive();
                 let report = self.integrate(fetched);
                 self.reload();
-                let inputs = [Input::Fetched(report), Input::Arrived(self.committed_requests())];
+                let looked = Input::ArchiveLooked { lacks };
+                let inputs = [looked, Input::Fetched(report), Input::Arrived(self.committed_requests())];
                 inputs.into_iter().filter(|input| *input != Input::Arrived(Vec::new())).collect()
             }
             Job::Reload => {
                 self.reload();
+                Vec::new()
+            }
+            Job::Reopen => {
+                if let Err(error) = self.repo.reopen() {
+                    self.scribe.warn(&error.diagnostic());
+                }
                 Vec::new()
             }
             Job::Decide(side, reply) => {
@@ -268,6 +294,35 @@ impl Clerk {
         }
     }
 
+    fn archive(&self, keep: usize, least: usize, most: usize) -> ArchiveReport {
+        match self.repo.retire(keep, least, most, &self.taken_paths()) {
+            Ok(step) => {
+                if step.moved > 0 {
+                    self.scribe.note(&format!("moved {} runs from the branch to the archive", step.moved));
+                }
+                let commit = step.commit.map(|commit| commit.to_string());
+                ArchiveReport::Done { commit, unpublished: step.unpublished, more: step.more }
+            }
+            Err(error) => {
+                self.heed(error.is_unsynced(), &error);
+                ArchiveReport::Failed { message: error.to_string() }
+            }
+        }
+    }
+
+    /// Brings the archive up to what a fetch saw; true where the remote's lacks something of ours.
+    fn follow_archive(&self) -> bool {
+        let joined = self.repo.join_archives();
+        match &joined {
+            Ok(told) => told.iter().for_each(|problem| self.scribe.warn(problem)),
+            Err(error) => {
+                self.heed(error.is_unsynced(), error);
+                self.scribe.warn(&error.diagnostic());
+            }
+        }
+        joined.is_ok() && self.repo.archive_is_ahead().unwrap_or(false)
+    }
+
     fn decide(&self, side: Side) -> Result<Decided, Diagnostic> {
         // Without a divergence either side would drop a person's commits.
         if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
@@ -307,10 +362,10 @@ impl Clerk {
         Some(Input::Index { locked: locked.map(|problem| (problem.message, problem.help)) })
     }
 
-    fn tidy_up(&mut self) {
-        if let Err(error) = self.repo.join_packs() {
-            self.heed(error.is_unsynced(), &error);
-            self.scribe.warn(&error.diagnostic());
+    /// The keeper looks once more after all that it was asked before; one question that waits is enough.
+    fn tidy_up(&self, untidy: &mut u32) {
+        if std::mem::take(untidy) > 0 {
+            let _ = self.keeper.try_send(());
         }
     }
 

@@ -8,9 +8,9 @@ use crate::daemon::clerk::Job;
 use crate::daemon::scribe::Scribe;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::engine::{Input, PushReport};
-use crate::repo::{PushOutcome, Repo};
+use crate::repo::{PushError, PushOutcome, Repo};
 
-/// The engine asks for one fetch and one push at a time.
+/// The engine asks for one fetch and one push of each branch at a time.
 pub const ERRANDS: usize = 4;
 
 /// Work for the courier.
@@ -19,6 +19,8 @@ pub enum Errand {
     Fetch,
     /// Bring the remote up to date.
     Push,
+    /// Bring the remote's archive up to date.
+    PushArchive,
 }
 
 /// Who works, and whom he tells.
@@ -33,7 +35,7 @@ impl Courier {
     /// Works until the queue is closed.
     pub fn work(self, errands: &Receiver<Errand>) {
         // Each of its own: who may fetch may still not push.
-        let (mut of_fetch, mut of_push) = (None, None);
+        let (mut of_fetch, mut of_push, mut of_archive) = (None, None, None);
         for errand in errands {
             let gone = match errand {
                 Errand::Fetch => {
@@ -42,15 +44,25 @@ impl Courier {
                     self.to_clerk.send(Job::Integrate(fetched)).is_err()
                 }
                 Errand::Push => {
-                    let (inputs, problem) = push(&self.repo);
-                    self.tell(&mut of_push, problem);
-                    inputs.into_iter().any(|input| self.to_engine.send(input).is_err())
+                    let pushed = pushed(&self.repo, self.repo.push());
+                    self.report(pushed, &mut of_push, Input::Pushed)
+                }
+                Errand::PushArchive => {
+                    let pushed = pushed(&self.repo, self.repo.push_archive());
+                    self.report(pushed, &mut of_archive, Input::ArchivePushed)
                 }
             };
             if gone {
                 return;
             }
         }
+    }
+
+    /// Tells the engine and people; true where the engine is gone.
+    fn report(&self, pushed: Told, told: &mut Option<Code>, input: impl FnOnce(PushReport) -> Input) -> bool {
+        self.tell(told, pushed.problem);
+        let inputs = pushed.unsynced.map(Input::Unsynced).into_iter().chain([input(pushed.report)]);
+        inputs.into_iter().any(|input| self.to_engine.send(input).is_err())
     }
 
     /// Says what a person can do about a problem, once: the events say each time that it is still there.
@@ -65,12 +77,19 @@ impl Courier {
     }
 }
 
-/// What the engine hears, and what people can read.
-fn push(repo: &Repo) -> (Vec<Input>, Option<Diagnostic>) {
+/// What became of a push.
+struct Told {
+    report: PushReport,
+    /// A sync that failed.
+    unsynced: Option<String>,
+    /// What people can read.
+    problem: Option<Diagnostic>,
+}
+
+fn pushed(repo: &Repo, outcome: Result<PushOutcome, PushError>) -> Told {
     let failed = |message: String| PushReport::Failed { message };
-    let pushed = repo.push();
-    let unsynced = pushed.as_ref().err().filter(|error| error.is_unsynced()).map(|error| error.to_string());
-    let (report, problem) = match pushed {
+    let unsynced = outcome.as_ref().err().filter(|error| error.is_unsynced()).map(|error| error.to_string());
+    let (report, problem) = match outcome {
         Ok(PushOutcome::Pushed { oid }) => (PushReport::Done { commit: oid.to_string() }, None),
         Ok(PushOutcome::UpToDate) => {
             let tip = repo.tip().ok().flatten();
@@ -87,5 +106,5 @@ fn push(repo: &Repo) -> (Vec<Input>, Option<Diagnostic>) {
             (failed(problem.message.clone()), Some(problem))
         }
     };
-    (unsynced.map(Input::Unsynced).into_iter().chain([Input::Pushed(report)]).collect(), problem)
+    Told { report, unsynced, problem }
 }

@@ -239,14 +239,12 @@ impl Clerk {
     pub(super) fn known(&self, id: RunId) -> Result<Option<Vec<u8>>, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         // A folder alone proves nothing: a take that did not happen may have left one.
-        if self.book.has(id) || !self.runs.is_hollow(id) {
-            return Ok(Some(self.runs.request_bytes(id).map_err(|e| text(&e))?.unwrap_or_default()));
+        let here = self.book.has(id) || !self.runs.is_hollow(id);
+        let bytes = if here { self.runs.request_bytes(id).map_err(|e| text(&e))? } else { None };
+        if bytes.is_some() || !(here || self.repo.is_recorded(id).map_err(|e| text(&e))?) {
+            return Ok(bytes);
         }
-        if !self.repo.is_recorded(id).map_err(|e| text(&e))? {
-            return Ok(None);
-        }
-        let path = format!("processed/{id}/request.yml");
-        Ok(Some(self.repo.file(&path).map_err(|e| text(&e))?.unwrap_or_default()))
+        Ok(Some(self.repo.file_of(id, "request.yml").map_err(|e| text(&e))?.unwrap_or_default()))
     }
 
     pub(super) fn requested_by(&self, tracked: bool, name: &OsStr, bytes: &[u8]) -> Result<RequestedBy, String> {

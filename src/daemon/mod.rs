@@ -15,6 +15,7 @@ mod clock;
 mod courier;
 mod gate;
 mod intake;
+mod keeper;
 mod library;
 mod open;
 mod recovery;

@@ -271,7 +271,7 @@ fn end_leftovers(repo: &Repo, runs: &Runs, work: &Path, scribe: &Scribe) -> Resu
     let failed = |error: &dyn std::fmt::Display| Refused::io("find what an earlier life left", error);
     let recorded: BTreeSet<RunId> = repo.recorded_ids().map_err(|error| failed(&error))?.into_iter().collect();
     let mut ids = runs.ids().map_err(|error| failed(&error))?;
-    ids.retain(|id| !recorded.contains(id));
+    ids.retain(|id| !recorded.contains(id) && !repo.archived(*id).is_ok_and(|run| run.is_some()));
     // A run whose folder a person has removed had a work folder, `<id>.<attempt>`, while it ran.
     let names = std::fs::read_dir(work).into_iter().flatten().flatten().map(|entry| entry.file_name());
     ids.extend(names.filter_map(|name| name.to_str()?.split_once('.')?.0.parse::<RunId>().ok()));

@@ -13,6 +13,7 @@ use crate::daemon::answers::Facts;
 use crate::daemon::book::Book;
 use crate::daemon::clerk::{Clerk, JOBS, Job};
 use crate::daemon::courier::{Courier, ERRANDS};
+use crate::daemon::keeper;
 use crate::daemon::library::{Library, LibraryError, Source};
 use crate::daemon::open::{Ground, Options, Refused, open_repo, shelf};
 use crate::daemon::shell::{NoStart, PAUSE, Shell};
@@ -93,6 +94,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         .map_err(|error| Refused::new(78, Diagnostic::new("E0603", error.to_string())))?;
     let _ = sink.user.set(executor.user().name.clone());
 
+    let (keeper, tidyings) = bounded(1);
     let mut clerk = Clerk {
         repo,
         runs: runs.clone(),
@@ -109,6 +111,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         to_engine: to_engine.clone(),
         log_limit: config.log_limit,
         unsynced: std::cell::Cell::new(None),
+        keeper,
         index_lags: true,
         index_said: false,
         named: std::collections::BTreeMap::new(),
@@ -128,9 +131,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let mut courier_repo = open_repo(&root, config)?;
     let stopper = courier_repo.stopper().map_err(|error| Refused::io("make a socket", &error))?;
     let courier = Courier { repo: courier_repo, scribe: Arc::clone(&scribe), to_clerk: records.clone(), to_engine };
+    let (keeper_repo, keeper_to_clerk, keeper_scribe) =
+        (open_repo(&root, config)?, records.clone(), Arc::clone(&scribe));
     let threads = [
         thread("clerk", move || clerk.work(&record_jobs, &take_jobs))?,
         thread("courier", move || courier.work(&errand_jobs))?,
+        thread("keeper", move || keeper::work(keeper_repo, &tidyings, &keeper_to_clerk, &keeper_scribe))?,
     ];
     let settings =
         inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
@@ -257,6 +263,7 @@ fn engine_settings(options: &Options) -> engine::Settings {
         drain_timeout: options.config.drain_timeout,
         push_retries: options.config.push_retries,
         fetch_interval: options.config.fetch_interval,
+        keep_recent: options.config.keep_recent,
         once: options.once,
         seed: fastrand::u64(..),
     }
@@ -412,6 +419,7 @@ impl Daemon {
             fetch_interval: new.fetch_interval,
             drain_timeout: new.drain_timeout,
             push_retries: new.push_retries,
+            keep_recent: new.keep_recent,
             min_free: new.min_free,
             log_limit: new.log_limit,
             secrets: new.secrets.clone(),
@@ -491,12 +499,13 @@ impl Daemon {
     }
 
     /// Ends the threads in the order in which they depend on each other.
-    fn end(self, threads: [JoinHandle<()>; 2]) {
+    fn end(self, threads: [JoinHandle<()>; 3]) {
         let Self { shell, .. } = self;
         let Shell { executor, inbox, records, takes, errands, .. } = shell;
         drop((records, takes, errands, inbox));
         executor.join();
-        for thread in threads {
+        let [clerk, courier, _keeper] = threads;
+        for thread in [clerk, courier] {
             // A thread that panicked has said so itself.
             let _ = thread.join();
         }

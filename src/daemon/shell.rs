@@ -77,6 +77,8 @@ impl Shell {
             Effect::Commit(ids) => drop(self.records.send(Job::Commit(ids))),
             Effect::Fetch => drop(self.errands.send(Errand::Fetch)),
             Effect::Push => drop(self.errands.send(Errand::Push)),
+            Effect::Archive { keep, least, most } => drop(self.records.send(Job::Archive { keep, least, most })),
+            Effect::PushArchive => drop(self.errands.send(Errand::PushArchive)),
             Effect::Scan => {
                 let token = self.inbox.rescan(self.ignored.clone());
                 self.waiting.scan_begins(token);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::engine::archive::Archive;
 use crate::engine::git::Git;
 use crate::engine::stop::Mode;
 use crate::engine::{Effect, Input, Now, Order};
@@ -29,6 +30,8 @@ pub struct Settings {
     pub push_retries: u32,
     /// Between two looks at the remote.
     pub fetch_interval: Duration,
+    /// Runs that stay on the branch.
+    pub keep_recent: usize,
     /// Work until nothing is left to do, then exit.
     pub once: bool,
     /// Of the jitter.
@@ -101,6 +104,7 @@ pub(super) enum Trouble {
     Index,
     Fetch,
     Push,
+    Archive,
 }
 
 impl Trouble {
@@ -117,11 +121,12 @@ impl Trouble {
             Self::Index => "index",
             Self::Fetch => "fetch",
             Self::Push => "push",
+            Self::Archive => "archive",
         }
     }
 
     pub(super) const fn holds_intake(self) -> bool {
-        !matches!(self, Self::Inbox | Self::Start | Self::Index | Self::Fetch | Self::Push)
+        !matches!(self, Self::Inbox | Self::Start | Self::Index | Self::Fetch | Self::Push | Self::Archive)
     }
 }
 
@@ -153,6 +158,7 @@ pub struct Engine {
     /// Final on disk, not yet in git.
     pub(super) finals: BTreeSet<RunId>,
     pub(super) git: Git,
+    pub(super) archive: Archive,
     pub(super) mode: Mode,
     pub(super) pause: Option<String>,
     pub(super) troubles: BTreeMap<Trouble, Plight>,
@@ -178,6 +184,7 @@ impl Engine {
             scheduled: BTreeMap::new(),
             finals: BTreeSet::new(),
             git: Git::default(),
+            archive: Archive::default(),
             mode: Mode::Working,
             pause,
             troubles: BTreeMap::new(),
@@ -207,6 +214,9 @@ impl Engine {
             Input::Committed(report) => self.committed(now, report, &mut out),
             Input::Fetched(report) => self.fetched(now, report, &mut out),
             Input::Pushed(report) => self.pushed(now, report, &mut out),
+            Input::Archived(report) => self.archived(now, report, &mut out),
+            Input::ArchivePushed(report) => self.archive_pushed(now, report, &mut out),
+            Input::ArchiveLooked { lacks } => self.archive_looked(now, lacks),
             Input::Scanned => self.scanned = true,
             Input::Disk { short } => self.trouble(Trouble::Disk, short, &mut out),
             // The next sync would say that all is well, and mean only what was written since.
@@ -248,7 +258,8 @@ impl Engine {
             .chain(ages)
             .chain(retakes)
             .chain(self.locks.next_look(now.mono))
-            .chain(self.git.wake(self.working(), !self.finals.is_empty() && !self.commit_held()));
+            .chain(self.git.wake(self.working(), !self.finals.is_empty() && !self.commit_held()))
+            .chain(self.archive.wake(now.mono).filter(|_| self.working()));
         let mono = mono.chain(self.mode.wake()).min().map(|at| at.saturating_sub(now.mono));
         let expiries = self.runs.values().filter(|run| run.attempt == 0).filter_map(|run| run.order.expires_at);
         let wall = expiries.chain(self.scheduled.values().copied()).min();
@@ -265,6 +276,7 @@ impl Engine {
         self.start_due(now, out);
         self.commit_due(now, out);
         self.push_due(now, out);
+        self.archive_due(now, out);
         self.fetch_due(now, out);
         self.exit_due(now, out);
     }

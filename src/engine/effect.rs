@@ -58,6 +58,17 @@ pub enum Effect {
     Fetch,
     /// Bring the remote up to date.
     Push,
+    /// One step of moving old runs from the branch to the archive.
+    Archive {
+        /// So many, the newest, stay.
+        keep: usize,
+        /// Fewer are not moved.
+        least: usize,
+        /// More are not moved at once.
+        most: usize,
+    },
+    /// Bring the remote's archive up to date.
+    PushArchive,
     /// Offer everything that lies in the inbox.
     Scan,
     /// Write to the event streams.

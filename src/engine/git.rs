@@ -129,6 +129,17 @@ impl Git {
         self.push == Push::GaveUp || self.failures > 0
     }
 
+    /// The branch has a commit more, which holds no results.
+    pub(super) fn made_more(&mut self, commit: String) {
+        self.made += 1;
+        self.tip = commit;
+    }
+
+    /// The remote is asked once more, soon.
+    pub(super) const fn look_again(&mut self) {
+        self.fetch_again = true;
+    }
+
     pub(super) const fn fetching(&self) -> bool {
         self.fetching
     }
@@ -179,6 +190,7 @@ impl Engine {
                 self.git.made += 1;
                 self.git.tip.clone_from(&commit);
                 self.git.unpushed.insert(self.git.made, ids.len());
+                self.more_recorded(now, ids.len());
                 if self.git.push == Push::GaveUp {
                     self.try_once_more(now);
                 }

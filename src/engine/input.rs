@@ -42,6 +42,15 @@ pub enum Input {
     Fetched(FetchReport),
     /// What became of an `Effect::Push`.
     Pushed(PushReport),
+    /// What became of an `Effect::Archive`.
+    Archived(ArchiveReport),
+    /// What became of an `Effect::PushArchive`.
+    ArchivePushed(PushReport),
+    /// Comes before every `Input::Fetched`, so that nobody takes everything for done in between.
+    ArchiveLooked {
+        /// True where the remote's archive lacks something of ours.
+        lacks: bool,
+    },
     /// An `Effect::Scan` has offered everything that lies in the inbox.
     Scanned,
     /// Whether the disk has room for new work.
@@ -300,6 +309,25 @@ pub enum PushReport {
     /// Anything else.
     Failed {
         /// Why, in the remote's own words.
+        message: String,
+    },
+}
+
+/// What became of a step of moving old runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ArchiveReport {
+    /// Durable.
+    Done {
+        /// Of the branch; `None` where nothing left it.
+        commit: Option<String>,
+        /// The remote's archive lacks what was moved: to be pushed before the next step.
+        unpublished: bool,
+        /// Another step would move more.
+        more: bool,
+    },
+    /// Nothing was moved that the next try does not find.
+    Failed {
+        /// Why.
         message: String,
     },
 }

@@ -11,6 +11,7 @@
 //! `Engine::handle(now, Input) -> Vec<Effect>`: the shell performs the effects in their order and reports every result
 //! as a new input. A crash may come between any two effects; what a restart finds comes in as [`Found`].
 
+mod archive;
 mod core;
 mod effect;
 mod git;
@@ -24,7 +25,9 @@ mod tests;
 
 pub use core::{Engine, Settings};
 pub use effect::{Effect, ExitCode, How, Verdict};
-pub use input::{CommitReport, Ended, FetchReport, Found, Input, Now, Prior, PushReport, TakeReport, Withdrawal};
+pub use input::{
+    ArchiveReport, CommitReport, Ended, FetchReport, Found, Input, Now, Prior, PushReport, TakeReport, Withdrawal,
+};
 pub use life::{CRASHED, NOT_BEGUN, STOPPED};
 pub use order::Order;
 pub use snapshot::{GitView, RunView, Snapshot, TroubleView};

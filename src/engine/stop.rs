@@ -105,7 +105,7 @@ impl Engine {
 
     /// Exits where nothing is left that this life should wait for.
     pub(super) fn exit_due(&mut self, _: Now, out: &mut Vec<Effect>) {
-        let idle = self.running() == 0 && self.taking.is_empty() && !self.git.committing();
+        let idle = self.running() == 0 && self.taking.is_empty() && !self.git.committing() && self.archive.idle();
         if !idle {
             return;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use git2::{AutotagOption, Direction, ErrorClass, FetchOptions, Oid, Remote};
 
 use super::access::Access;
+use super::archive;
 use super::error::{Doing, RepoError};
 use super::https::{Ground, Helper, Kept, settings};
 use super::login::LoginError;
@@ -96,11 +97,12 @@ impl Repo {
         let talk = self.talk(target)?;
         let fetched = match talk.target() {
             Target::Https(https) => self.download_by_https(&talk, https),
-            Target::Path(_) | Target::Ssh { .. } => self.download(&talk).map(|tip| (tip, None)),
+            Target::Path(_) | Target::Ssh { .. } => self.download(&talk).map(|tips| (tips, None)),
         };
         // Until a ref names them the new commits are held by what git has put beside their pack.
-        let (remote_tip, kept) = fetched.map_err(|e| self.fetch_error(&talk, &e))?;
+        let ([remote_tip, archive], kept) = fetched.map_err(|e| self.fetch_error(&talk, &e))?;
         drop(talk);
+        self.track_archive(archive)?;
         let known = self.remote_tip()?;
         let new_commits = match remote_tip {
             Some(tip) if known != Some(tip) => {
@@ -134,45 +136,51 @@ impl Repo {
         &self,
         talk: &Conversation,
         https: &Https,
-    ) -> Result<(Option<Oid>, Option<Kept>), git2::Error> {
-        let names = [self.branch_ref()];
+    ) -> Result<([Option<Oid>; 2], Option<Kept>), git2::Error> {
+        let names = [self.branch_ref(), archive::local_ref()];
         let mut helper = self.helper(talk, https)?;
         let tips = helper.look(&names, false).map_err(in_libgit2)?;
         let found = tips.into_iter().zip(&names).filter_map(|(tip, name)| Some((tip?, name)));
         let new: Vec<(Oid, &String)> = found.filter(|(oid, _)| self.git.find_commit(*oid).is_err()).collect();
         let kept = if new.is_empty() { None } else { Some(helper.fetch(new.into_iter()).map_err(in_libgit2)?) };
-        let [tip] = tips;
-        Ok((tip, kept))
+        Ok((tips, kept))
     }
 
     pub(super) fn helper<'t>(&self, talk: &'t Conversation, https: &Https) -> Result<Helper<'t>, git2::Error> {
-        let tips = [self.tip(), self.remote_tip()].map(|tip| tip.ok().flatten());
-        let known: Vec<Oid> = tips.into_iter().flatten().filter(|oid| self.git.find_commit(*oid).is_ok()).collect();
+        let archives = [archive::local_ref(), archive::tracking_ref(&self.settings.remote)];
+        let archives = archives.map(|name| self.target(&name));
+        let tips = [self.tip(), self.remote_tip()].into_iter().chain(archives).map(|tip| tip.ok().flatten());
+        let known: Vec<Oid> = tips.flatten().filter(|oid| self.git.find_commit(*oid).is_ok()).collect();
         let ground = Ground { objects: &self.common.join("objects"), known: &known };
         Helper::start(talk, https, &ground).map_err(in_libgit2)
     }
 
-    fn download(&self, talk: &Conversation) -> Result<Option<Oid>, git2::Error> {
+    /// Gets what is new of the branch and of the archive, and says where they are.
+    fn download(&self, talk: &Conversation) -> Result<[Option<Oid>; 2], git2::Error> {
         let mut remote = self.git.remote_anonymous(&talk.url())?;
-        let tip = self.look(&mut remote)?;
-        if tip.is_some_and(|oid| self.git.find_commit(oid).is_err()) {
+        let names = [self.branch_ref(), archive::local_ref()];
+        let tips = look(&mut remote, &names)?;
+        let is_new = |tip: Option<Oid>| tip.is_some_and(|oid| self.git.find_commit(oid).is_err());
+        let new = names.iter().zip(tips).filter(|(_, tip)| is_new(*tip));
+        let specs: Vec<String> = new.map(|(name, _)| format!("+{name}:{name}")).collect();
+        if !specs.is_empty() {
             let mut options = FetchOptions::new();
             options.download_tags(AutotagOption::None).update_fetchhead(false);
-            let spec = format!("+{}:{}", self.branch_ref(), self.tracking_ref());
-            remote.download(&[spec.as_str()], Some(&mut options))?;
+            remote.download(&specs, Some(&mut options))?;
         }
         remote.disconnect()?;
-        Ok(tip)
+        Ok(tips)
     }
 
-    /// Connects and finds the remote's branch.
-    fn look(&self, remote: &mut Remote<'_>) -> Result<Option<Oid>, git2::Error> {
-        if !remote.connected() {
-            // Not `connect_auth`: what it returns hangs up when it is dropped, and a second call costs as much again.
-            remote.connect(Direction::Fetch)?;
+    fn track_archive(&self, tip: Option<Oid>) -> Result<(), RepoError> {
+        let tracking = archive::tracking_ref(&self.settings.remote);
+        match tip {
+            Some(tip) => {
+                self.git.find_commit(tip).doing("read the remote's archive")?;
+                self.set_ref(&tracking, tip, "dispatcher: fetch")
+            }
+            None => self.delete_ref(&tracking),
         }
-        let name = self.branch_ref();
-        Ok(remote.list()?.iter().find(|head| head.name() == name).map(git2::RemoteHead::oid))
     }
 
     pub(super) fn fetch_error(&self, talk: &Conversation, error: &git2::Error) -> FetchError {
@@ -195,4 +203,14 @@ impl Repo {
 /// Trouble on the way in the form that the other transports have for it.
 pub(super) fn in_libgit2(error: std::io::Error) -> git2::Error {
     git2::Error::new(git2::ErrorCode::GenericError, ErrorClass::Net, error.to_string())
+}
+
+/// Connects and finds where the remote's branches of these names are.
+fn look(remote: &mut Remote<'_>, names: &[String; 2]) -> Result<[Option<Oid>; 2], git2::Error> {
+    if !remote.connected() {
+        // Not `connect_auth`: what it returns hangs up when it is dropped, and a second call costs as much again.
+        remote.connect(Direction::Fetch)?;
+    }
+    let heads = remote.list()?;
+    Ok(names.each_ref().map(|name| heads.iter().find(|head| head.name() == name).map(git2::RemoteHead::oid)))
 }

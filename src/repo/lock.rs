@@ -102,18 +102,18 @@ pub(super) fn replace(path: &Path, scratch: &Path, bytes: &[u8], durable: bool) 
     written.doing_to("write", path)
 }
 
-/// A name for a temp file in the git folder that no other thread uses.
+/// A name for a temp file or folder in the git folder that no other thread uses.
 pub(super) fn scratch_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{SCRATCH}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes temp files that a crash of ours left.
+/// Removes temp files and folders that a crash of ours left.
 pub(super) fn sweep_scratch(scratch: &Path) {
     for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()) {
-            // Left behind it costs a few bytes.
-            let _ = fs::remove_file(entry.path());
+            // Left behind it costs its size. A pack was made in a folder.
+            let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
         }
     }
 }

@@ -9,10 +9,13 @@
 //!                                                      ▲ commit
 //! refs/dispatcher/seen/R/B        the remote tip that was integrated or pushed last
 //! refs/dispatcher/overrule/R/B    the remote tip that a person ordered to be replaced
+//! refs/heads/dispatcher/archive   old runs, by day; never checked out, only ever grows
 //! refs/dispatcher/kept/<oid>      a side as it was when a person decided about a rewritten remote
 //! ```
 
 mod access;
+mod archive;
+mod archiving;
 mod audit;
 mod beneath;
 mod checkout;
@@ -41,6 +44,7 @@ mod refs;
 mod remote;
 mod repack;
 mod replay;
+mod send;
 mod torn;
 mod transport;
 mod tree;
@@ -50,6 +54,8 @@ mod wire;
 mod tests;
 
 pub use access::Access;
+pub use archive::{Archive, Archived};
+pub use archiving::Retired;
 pub use audit::{Audit, Breach};
 pub use checkout::CheckoutState;
 pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest};

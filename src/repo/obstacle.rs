@@ -126,7 +126,7 @@ impl<'a> Survey<'a> {
         found
     }
 
-    fn obstacle(&self, change: &Change) -> Option<Vec<u8>> {
+    pub(super) fn obstacle(&self, change: &Change) -> Option<Vec<u8>> {
         let path = as_path(&change.path);
         let (held, flags) = entry_of(self.index, path);
         if held != Held::from(change.old) && held != Held::from(change.new) {

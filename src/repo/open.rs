@@ -1,6 +1,6 @@
 //! Opening a repository. Owns the list of repositories that are refused, each with what to do about it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, lchown};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use git2::{Config, ErrorCode, Oid, Reference, Repository, Signature};
 
+use super::archive::{self, Days};
 use super::error::{Doing, RepoError};
 use super::login::HttpsSettings;
 use super::wire::{Stop, Stopper};
@@ -55,6 +56,8 @@ pub struct Repo {
     pub(super) durable: Cell<Option<Oid>>,
     /// Hangs up where the network verbs are to end.
     pub(super) stop: Option<Stop>,
+    /// What was read of the archive.
+    pub(super) days: RefCell<Days>,
 }
 
 /// A repository that cannot be worked on.
@@ -172,8 +175,17 @@ impl Repo {
         }
         let root = fs::canonicalize(&root).doing_to("look at", &root)?;
         let (gitdir, common) = (git.path().to_owned(), git.commondir().to_owned());
-        let owner = (meta.uid(), meta.gid());
-        Ok(Self { git, root, gitdir, common, settings, owner, durable: Cell::new(None), stop: None })
+        Ok(Self {
+            git,
+            root,
+            gitdir,
+            common,
+            settings,
+            owner: (meta.uid(), meta.gid()),
+            durable: Cell::new(None),
+            stop: None,
+            days: RefCell::default(),
+        })
     }
 
     /// The real path of the work tree.
@@ -243,14 +255,17 @@ impl Repo {
     /// A lock that is ours cannot be removed.
     pub fn sweep_locks(&self) -> Result<Vec<PathBuf>, RepoError> {
         let mut swept = Vec::new();
+        let archive = [archive::local_ref(), archive::tracking_ref(&self.settings.remote), self.archive_seen_ref()];
         let refs = [self.branch_ref(), self.tracking_ref(), self.seen_ref(), self.overrule_ref()];
-        let locks = refs.iter().map(|name| self.common.join(format!("{name}.lock")));
+        let refs = refs.iter().chain(&archive);
+        let locks = refs.map(|name| self.common.join(format!("{name}.lock")));
         for path in locks.chain([self.gitdir.join("index.lock")]) {
             if lock::sweep(&path)? {
                 swept.push(path);
             }
         }
         lock::sweep_scratch(&self.common);
+        lock::sweep_scratch(&self.common.join("objects"));
         lock::sweep_scratch(&self.gitdir);
         lock::sweep_kept(&self.common.join("objects/pack"));
         https::sweep();
@@ -298,7 +313,9 @@ fn check_settings(settings: &Settings) -> Result<(), OpenError> {
     let bad = |what, value: &str| Err(OpenError::Name { what, value: text::line(value) });
     // `@` alone and leading dashes are legal refs and a trap on every command line.
     let fit = |name: &str| !name.starts_with('-') && Reference::is_valid_name(&format!("refs/heads/{name}"));
-    if !fit(&settings.branch) {
+    // Git has no ref beside or below `dispatcher/archive`.
+    let archive = ["dispatcher", archive::BRANCH].contains(&settings.branch.as_str());
+    if archive || !fit(&settings.branch) {
         return bad("branch", &settings.branch);
     }
     if !fit(&settings.remote) {

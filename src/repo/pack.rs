@@ -1,18 +1,20 @@
 //! New objects, gathered in memory and written as one durable pack. Owns the way objects get into the database: never
 //! loose, never before all of a batch is there.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use git2::{Commit, ObjectType, Odb, Oid, Repository, Signature};
 
 use super::beneath::Beneath;
-use super::error::{Doing, RepoError};
+use super::error::{Doing, RepoError, sync};
+use super::lock;
 use super::open::Repo;
 
 /// Objects that are not in the database yet. Reads see them and everything that is there.
 pub(super) struct Batch {
     git: Repository,
-    folder: std::path::PathBuf,
+    objects: PathBuf,
     new: Vec<Oid>,
     beneath: Option<Beneath>,
 }
@@ -22,7 +24,7 @@ impl Batch {
     pub(super) fn open(repo: &Repo) -> Result<Self, RepoError> {
         let git = Repository::open(&repo.gitdir).doing_to("open", &repo.gitdir)?;
         git.odb().and_then(|odb| odb.add_new_mempack_backend(1_000).map(|_| ())).doing("gather new objects")?;
-        Ok(Self { git, folder: repo.common.join("objects/pack"), new: Vec::new(), beneath: None })
+        Ok(Self { git, objects: repo.common.join("objects"), new: Vec::new(), beneath: None })
     }
 
     pub(super) fn odb(&self) -> Result<Odb<'_>, RepoError> {
@@ -64,28 +66,56 @@ impl Batch {
         self.write(ObjectType::Commit, &raw)
     }
 
-    /// Writes the pack and its index, synced with their folder.
+    /// Writes the pack and its index, durably.
     pub(super) fn finish(mut self) -> Result<(), RepoError> {
         self.new.sort_unstable();
         self.new.dedup();
         if self.new.is_empty() && self.beneath.is_none() {
             return Ok(());
         }
-        write_pack(&self.git, &self.new, self.beneath, &self.folder).doing_to("write a pack into", &self.folder)
+        write_pack(&self.git, &self.new, self.beneath, &self.objects).map(drop)
     }
 }
 
-fn write_pack(git: &Repository, objects: &[Oid], beneath: Option<Beneath>, folder: &Path) -> Result<(), git2::Error> {
-    let mut builder = git.packbuilder()?;
-    builder.set_threads(1);
-    for oid in objects {
-        builder.insert_object(*oid, None)?;
-    }
-    if let Some(Beneath { tip, base }) = beneath {
-        let mut walk = git.revwalk()?;
-        walk.push(tip)?;
-        base.map_or(Ok(()), |base| walk.hide(base))?;
-        builder.insert_walk(&mut walk)?;
-    }
-    builder.write(folder, 0)
+/// Writes a pack of these below the folder `objects` of the database, synced with its index and their folder, and gives
+/// the path of the index.
+///
+/// Made beside and renamed in, the pack before its index: libgit2 gives the index its name first, and an index without a
+/// pack is what a `git gc` of the same moment removes as garbage.
+pub(super) fn write_pack<'a>(
+    git: &Repository,
+    new: impl IntoIterator<Item = &'a Oid>,
+    beneath: Option<Beneath>,
+    objects: &Path,
+) -> Result<PathBuf, RepoError> {
+    let folder = objects.join("pack");
+    let beside = objects.join(lock::scratch_name());
+    let build = || -> Result<Option<String>, git2::Error> {
+        let mut builder = git.packbuilder()?;
+        builder.set_threads(1);
+        for oid in new {
+            builder.insert_object(*oid, None)?;
+        }
+        if let Some(Beneath { tip, base }) = beneath {
+            let mut walk = git.revwalk()?;
+            walk.push(tip)?;
+            base.map_or(Ok(()), |base| walk.hide(base))?;
+            builder.insert_walk(&mut walk)?;
+        }
+        builder.write(&beside, 0)?;
+        Ok(builder.name()?.map(str::to_owned))
+    };
+    fs::create_dir(&beside).doing_to("make", &beside)?;
+    let written = build().doing_to("write a pack into", &beside).and_then(|name| {
+        let name = name.ok_or_else(|| RepoError::new("write a pack", "it has no name"))?;
+        let file = |end: &str| format!("pack-{name}.{end}");
+        for end in ["pack", "idx"] {
+            fs::rename(beside.join(file(end)), folder.join(file(end))).doing_to("move a pack into", &folder)?;
+        }
+        File::open(&folder).and_then(|folder| sync(&folder)).doing_to("sync", &folder)?;
+        Ok(folder.join(file("idx")))
+    });
+    // What stays is swept by the next life.
+    let _ = fs::remove_dir_all(&beside);
+    written
 }

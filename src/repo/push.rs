@@ -3,14 +3,16 @@
 
 use std::cell::RefCell;
 
-use git2::{Error, Oid, PushOptions, RemoteCallbacks};
+use git2::{Error, Oid};
 
 use super::access::Access;
+use super::archive;
 use super::error::RepoError;
 use super::fetch::{FetchError, in_libgit2};
 use super::login::LoginError;
 use super::open::Repo;
 use super::remote::{Https, Target, UrlError};
+use super::send::{Parcel, Verdict};
 use super::transport::{Conversation, shown};
 use crate::diagnostic::Diagnostic;
 use crate::text;
@@ -100,15 +102,6 @@ impl PushError {
     }
 }
 
-/// What the remote said of our ref.
-#[derive(Default)]
-struct Verdict {
-    /// `Some(None)`: it was taken.
-    status: Option<Option<String>>,
-    moved: bool,
-    sideband: Vec<u8>,
-}
-
 impl Repo {
     /// Pushes the local branch.
     ///
@@ -125,14 +118,8 @@ impl Repo {
         if !extends && (overrule.is_none() || overrule != seen) {
             return Ok(PushOutcome::Moved);
         }
-        let talk = self.talk(target)?;
-        let verdict = RefCell::new(Verdict::default());
-        let sent = match talk.target() {
-            Target::Https(https) => self.send_by_https(&talk, https, &verdict, tip, seen),
-            Target::Path(_) | Target::Ssh { .. } => self.send(&talk, &verdict, tip, seen, overrule.is_some()),
-        };
-        let outcome = self.judge(&talk, sent, &verdict.into_inner(), tip);
-        drop(talk);
+        let parcel = Parcel { name: &self.branch_ref(), seen, tip, known: None };
+        let outcome = self.push_to(target, &parcel)?;
         if matches!(outcome, PushOutcome::Pushed { .. }) {
             self.set_ref(&self.tracking_ref(), tip, "dispatcher: push")?;
             self.set_ref(&self.seen_ref(), tip, "")?;
@@ -142,36 +129,41 @@ impl Repo {
         Ok(outcome)
     }
 
-    fn send(
-        &self,
-        talk: &Conversation,
-        verdict: &RefCell<Verdict>,
-        tip: Oid,
-        seen: Option<Oid>,
-        force: bool,
-    ) -> Result<(), Error> {
-        let mut calls = RemoteCallbacks::new();
-        calls.sideband_progress(|data| {
-            let mut verdict = verdict.borrow_mut();
-            let room = 16_384_usize.saturating_sub(verdict.sideband.len());
-            verdict.sideband.extend_from_slice(&data[..data.len().min(room)]);
-            true
-        });
-        calls.push_negotiation(|updates| {
-            // The lease: the remote compares with this value once more when it moves the ref.
-            let as_seen = updates.iter().all(|update| update.src() == seen.unwrap_or(Oid::ZERO_SHA1));
-            verdict.borrow_mut().moved = !as_seen;
-            if as_seen { Ok(()) } else { Err(Error::from_str("the remote moved")) }
-        });
-        calls.push_update_reference(|_, status| {
-            verdict.borrow_mut().status = Some(status.map(str::to_owned));
-            Ok(())
-        });
-        let mut options = PushOptions::new();
-        options.packbuilder_parallelism(1).remote_callbacks(calls);
-        let sign = if force { "+" } else { "" };
-        let spec = format!("{sign}{tip}:{}", self.branch_ref());
-        self.git.remote_anonymous(&talk.url())?.push(&[spec.as_str()], Some(&mut options))
+    /// Pushes the archive, which is only ever extended.
+    ///
+    /// # Errors
+    /// See [`PushError`]; nothing was sent then.
+    pub fn push_archive(&self) -> Result<PushOutcome, PushError> {
+        let Some(target) = self.target_of_remote(true)? else { return Ok(PushOutcome::NoRemote) };
+        let tracking = archive::tracking_ref(&self.settings.remote);
+        let (Some(tip), seen) = (self.target(&archive::local_ref())?, self.target(&tracking)?) else {
+            return Ok(PushOutcome::UpToDate);
+        };
+        if seen == Some(tip) {
+            return Ok(PushOutcome::UpToDate);
+        }
+        if !seen.map_or(Ok(true), |seen| self.contains(tip, seen))? {
+            return Ok(PushOutcome::Moved);
+        }
+        // Its runs come from the branch, where the remote has had them for long.
+        let parcel = Parcel { name: &archive::local_ref(), seen, tip, known: self.remote_tip()? };
+        let outcome = self.push_to(target, &parcel)?;
+        if matches!(outcome, PushOutcome::Pushed { .. }) {
+            self.set_ref(&tracking, tip, "dispatcher: push")?;
+            self.set_ref(&self.archive_seen_ref(), tip, "")?;
+            self.hand_over_git();
+        }
+        Ok(outcome)
+    }
+
+    fn push_to(&self, target: Target, parcel: &Parcel<'_>) -> Result<PushOutcome, PushError> {
+        let talk = self.talk(target)?;
+        let verdict = RefCell::new(Verdict::default());
+        let sent = match talk.target() {
+            Target::Https(https) => self.send_by_https(&talk, https, &verdict, parcel),
+            Target::Path(_) | Target::Ssh { .. } => self.send(&talk, &verdict, parcel),
+        };
+        Ok(self.judge(&talk, sent, &verdict.into_inner(), parcel.tip))
     }
 
     /// As `send`. What is no fast-forward is let through by the lease alone, after `push` has looked at it.
@@ -180,15 +172,14 @@ impl Repo {
         talk: &Conversation,
         https: &Https,
         verdict: &RefCell<Verdict>,
-        tip: Oid,
-        seen: Option<Oid>,
+        parcel: &Parcel<'_>,
     ) -> Result<(), Error> {
-        let names = [self.branch_ref()];
+        let names = [parcel.name.to_owned()];
         let mut helper = self.helper(talk, https)?;
-        let moved = helper.look(&names, true).map_err(in_libgit2)? != [seen];
+        let moved = helper.look(&names, true).map_err(in_libgit2)? != [parcel.seen];
         verdict.borrow_mut().moved = moved;
         if !moved {
-            verdict.borrow_mut().status = Some(helper.push(tip, &names[0], seen).map_err(in_libgit2)?);
+            verdict.borrow_mut().status = Some(helper.push(parcel.tip, parcel.name, parcel.seen).map_err(in_libgit2)?);
         }
         Ok(())
     }

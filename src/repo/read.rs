@@ -138,17 +138,18 @@ impl Repo {
         Ok((now == Some(oid)).then_some(TakenRequest { path, oid }))
     }
 
-    /// True where the run's results are committed.
+    /// True where the run's results are committed, on the branch or in the archive.
     ///
     /// # Errors
-    /// An object of the tip cannot be read.
+    /// An object of the tip or the archive cannot be read.
     pub fn is_recorded(&self, id: RunId) -> Result<bool, RepoError> {
-        let Some(tip) = self.tip()? else { return Ok(false) };
-        let root = tree::of_commit(&self.git, tip)?;
-        Ok(tree::find(&self.odb()?, root, format!("processed/{id}").as_bytes())?.is_some())
+        let root = self.tip()?.map(|tip| tree::of_commit(&self.git, tip)).transpose()?;
+        let path = format!("processed/{id}");
+        let there = root.map_or(Ok(None), |root| tree::find(&self.odb()?, root, path.as_bytes()))?;
+        Ok(there.is_some() || self.archived(id)?.is_some())
     }
 
-    /// All runs whose results are committed, newest first (by id: a UUIDv7 begins with its time).
+    /// All runs on the branch, newest first (by id: a UUIDv7 begins with its time).
     ///
     /// # Errors
     /// An object of the tip cannot be read.
@@ -170,9 +171,21 @@ impl Repo {
     /// The committed `status.json` of a run.
     ///
     /// # Errors
-    /// An object of the tip cannot be read.
+    /// As [`Self::file_of`].
     pub fn status_of(&self, id: RunId) -> Result<Option<Vec<u8>>, RepoError> {
-        self.file(format!("processed/{id}/status.json"))
+        self.file_of(id, "status.json")
+    }
+
+    /// A file of a run as it is committed, by its name in the run's folder: on the branch, or else in the archive.
+    ///
+    /// # Errors
+    /// An object of the tip or the archive cannot be read.
+    pub fn file_of(&self, id: RunId, name: &str) -> Result<Option<Vec<u8>>, RepoError> {
+        let file = self.file(format!("processed/{id}/{name}"))?;
+        if file.is_some() {
+            return Ok(file);
+        }
+        self.archived(id)?.map_or(Ok(None), |run| self.archived_file(&run, name))
     }
 
     /// Local commits that the remote branch does not have as far as is known, oldest first. All of them where the
@@ -206,15 +219,13 @@ impl Repo {
         }
     }
 
-    /// The commits of `to` that `from` does not have, oldest first.
-    pub(super) fn between(&self, from: Option<Oid>, to: Oid) -> Result<Vec<Oid>, RepoError> {
+    /// The commits of `to` that none of `from` has, oldest first.
+    pub(super) fn between(&self, from: impl IntoIterator<Item = Oid>, to: Oid) -> Result<Vec<Oid>, RepoError> {
         let walk = || {
             let mut walk = self.git.revwalk()?;
             walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE)?;
             walk.push(to)?;
-            if let Some(from) = from {
-                walk.hide(from)?;
-            }
+            from.into_iter().try_for_each(|from| walk.hide(from))?;
             walk.collect::<Result<Vec<Oid>, git2::Error>>()
         };
         walk().doing("read history")

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use git2::{ErrorCode, Oid};
 
+use super::archive;
 use super::error::{Doing, RepoError};
 use super::holder;
 use super::lock::{self, Lock};
@@ -38,6 +39,10 @@ impl Repo {
 
     pub(super) fn overrule_ref(&self) -> String {
         format!("refs/dispatcher/overrule/{}/{}", self.settings.remote, self.settings.branch)
+    }
+
+    pub(super) fn archive_seen_ref(&self) -> String {
+        format!("refs/dispatcher/seen/{}/{}", self.settings.remote, archive::BRANCH)
     }
 
     /// What the ref names; `None` where it does not exist.

@@ -1,5 +1,7 @@
-//! Joining our many small packs: every batch is one, and every lookup asks all of them. Refuses to touch what somebody
-//! marked, packs of a size that a person's `git gc` is for, and anything while such a command is at work.
+//! Joining our many packs: every batch is one, and every lookup asks all of them. What is joined grows, and is joined
+//! again only with as much as it holds itself, so that there are ever few packs and each object is written a few times in
+//! its life. Refuses to touch what somebody marked, packs of a size that a person's `git gc` is for, and anything while
+//! such a command is at work.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,18 +11,21 @@ use git2::{Oid, Repository};
 
 use super::error::{Doing, RepoError};
 use super::open::Repo;
+use super::pack::write_pack;
 
-/// So many small packs become one.
+/// So many packs are too many.
 const MANY: usize = 50;
-/// Bytes. What is joined grows up to this and is left alone from then on, so that joining stays a matter of a moment.
-const SMALL: u64 = 1 << 20;
+/// Bytes. What is joined grows up to this and is left alone from then on, so that joining stays a matter of seconds.
+const LARGE: u64 = 64 << 20;
+/// How many times larger than all smaller ones together a pack is that stays as it is.
+const STEP: u64 = 2;
 /// Files beside a pack that say that it is more than a plain one.
 const MARKS: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
 /// The index goes first: without it nobody looks for the rest.
 const PARTS: [&str; 3] = ["idx", "pack", "rev"];
 
 impl Repo {
-    /// Joins our small packs where they have become many. True where it did.
+    /// Joins our packs where they have become many. True where it did.
     ///
     /// Nothing is lost whenever this ends: the old packs go when the new one is durable. Whoever reads one of them in
     /// this moment looks again, as after `git gc`.
@@ -32,15 +37,19 @@ impl Repo {
         if self.common.join("gc.pid").exists() || folder.join("multi-pack-index").exists() {
             return Ok(false);
         }
-        let small = small_packs(&folder).doing_to("look into", &folder)?;
+        let mut small = our_packs(&folder).doing_to("look into", &folder)?;
         if small.len() < MANY {
             return Ok(false);
         }
+        small.sort_unstable();
+        small.truncate(to_join(&small.iter().map(|(size, _)| *size).collect::<Vec<u64>>()));
+        let small: Vec<PathBuf> = small.into_iter().map(|(_, pack)| pack).collect();
         let mut objects = BTreeSet::new();
         for pack in &small {
             objects.extend(objects_of(&pack.with_extension("idx"))?);
         }
-        let joined = self.write_joined(&objects, &folder)?;
+        let git = Repository::open(&self.gitdir).doing_to("open", &self.gitdir)?;
+        let joined = write_pack(&git, &objects, None, &self.common.join("objects"))?;
         if !objects_of(&joined)?.is_superset(&objects) {
             return Err(RepoError::new("join packs", "the new pack lacks objects"));
         }
@@ -52,40 +61,45 @@ impl Repo {
                 }
             }
         }
-        // The old handle still has the old packs open.
-        self.git = Repository::open(&self.gitdir).doing_to("open", &self.gitdir)?;
+        self.reopen()?;
         self.hand_over_git();
         Ok(true)
     }
 
-    /// Writes these into one durable pack and names its index.
-    fn write_joined(&self, objects: &BTreeSet<Oid>, folder: &Path) -> Result<PathBuf, RepoError> {
-        let write = || {
-            let git = Repository::open(&self.gitdir)?;
-            let mut builder = git.packbuilder()?;
-            builder.set_threads(1);
-            for oid in objects {
-                builder.insert_object(*oid, None)?;
-            }
-            builder.write(folder, 0)?;
-            Ok(builder.name()?.map(str::to_owned))
-        };
-        let name: Option<String> = write().map_err(|e: git2::Error| RepoError::new("join packs", e.message()))?;
-        let name = name.ok_or_else(|| RepoError::new("join packs", "the new pack has no name"))?;
-        Ok(folder.join(format!("pack-{name}.idx")))
+    /// Lets go of packs that are gone: an open handle keeps them on the disk.
+    ///
+    /// # Errors
+    /// The repository cannot be opened.
+    pub fn reopen(&mut self) -> Result<(), RepoError> {
+        self.git = Repository::open(&self.gitdir).doing_to("open", &self.gitdir)?;
+        Ok(())
     }
 }
 
-/// The small packs that nobody marked and that have an index.
-fn small_packs(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// How many of the packs of these sizes, smallest first, are joined: afterwards each is at least [`STEP`] times as large
+/// as the one before it.
+fn to_join(sizes: &[u64]) -> usize {
+    let uneven = (1..sizes.len()).rev().find(|&at| sizes[at] < sizes[at - 1].saturating_mul(STEP));
+    let mut upto = uneven.map_or(0, |at| at + 1);
+    let mut sum: u64 = sizes[..upto].iter().sum();
+    while upto > 0 && upto < sizes.len() && sizes[upto] < sum.saturating_mul(STEP) {
+        sum += sizes[upto];
+        upto += 1;
+    }
+    upto
+}
+
+/// The packs that nobody marked and that have an index, with their sizes; large ones are left out.
+fn our_packs(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
         let marked = || MARKS.iter().any(|mark| path.with_extension(mark).exists());
         let ready = path.extension().is_some_and(|e| e == "pack") && path.with_extension("idx").exists();
-        if ready && entry.metadata()?.len() <= SMALL && !marked() {
-            found.push(path);
+        let size = entry.metadata()?.len();
+        if ready && size <= LARGE && !marked() {
+            found.push((size, path));
         }
     }
     Ok(found)
@@ -102,4 +116,43 @@ fn objects_of(index: &Path) -> Result<BTreeSet<Oid>, RepoError> {
         names.chunks_exact(20).map(|name| Oid::from_bytes(name).ok()).collect()
     };
     parse().ok_or_else(|| RepoError::new("read the index of a pack", "it is of an unknown kind"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_join;
+
+    #[test]
+    fn each_pack_is_larger_than_all_before_it() {
+        for (sizes, expect) in [
+            (&[][..], 0),
+            (&[5], 0),
+            (&[1, 2, 4], 0),
+            (&[1, 1, 1, 1], 4),
+            (&[1, 1, 1, 1, 8], 4),
+            (&[1, 1, 1, 1, 7], 5),
+            (&[1, 3, 10, 10, 100], 4),
+            (&[1, 1, 4, 8, 11, 100], 5),
+        ] {
+            assert_eq!(to_join(sizes), expect, "{sizes:?}");
+        }
+    }
+
+    /// Fifty packs of size 1 again and again: few packs, and each byte is written a few times.
+    #[test]
+    fn packs_stay_few_and_are_seldom_written() {
+        let (mut packs, mut written) = (Vec::<u64>::new(), 0);
+        for _ in 0..100_000 {
+            packs.insert(0, 1);
+            if packs.len() < super::MANY {
+                continue;
+            }
+            let joined: u64 = packs.drain(..to_join(&packs.clone())).sum();
+            written += joined;
+            packs.push(joined);
+            packs.sort_unstable();
+            assert!(packs.len() < 20, "{packs:?}");
+        }
+        assert!(written < 1_000_000, "{written}");
+    }
 }

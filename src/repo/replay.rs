@@ -89,7 +89,7 @@ fn edits_on(
 ) -> Result<BTreeMap<Vec<u8>, Option<Leaf>>, RepoError> {
     let odb = objects.odb()?;
     let mut edits = BTreeMap::new();
-    let mut doubled: Vec<RunId> = Vec::new();
+    let (mut doubled, mut edited): (Vec<RunId>, Vec<RunId>) = (Vec::new(), Vec::new());
     for change in changes {
         let there = tree::find(&odb, root, &change.path)?;
         match change.new {
@@ -100,6 +100,7 @@ fn edits_on(
             None => {
                 let name = change.path.strip_prefix(b"requests/").filter(|_| there.is_none());
                 gone.extend(name.zip(change.old).map(|(name, old)| TakenPath { name: name.to_vec(), oid: old.oid }));
+                edited.extend(run_of(&change.path).filter(|_| there.is_some()));
             }
             Some(leaf) if there.is_none() || there == change.old || there == Some(leaf) => {
                 edits.insert(change.path.clone(), Some(leaf));
@@ -107,6 +108,8 @@ fn edits_on(
             Some(_) => doubled.extend(run_of(&change.path)),
         }
     }
+    // A run that somebody edited there stays on the branch as a whole.
+    edits.retain(|path, new| new.is_some() || run_of(path).is_none_or(|id| !edited.contains(&id)));
     doubled.sort_unstable();
     doubled.dedup();
     for id in doubled {

@@ -80,6 +80,12 @@ impl Conversation {
         self.session.wire.start(command)
     }
 
+    /// Starts the remote's receiving end, for a path or over ssh.
+    pub(super) fn receive_pack(&self) -> io::Result<Stream> {
+        let command = command(&self.session.target, "receive-pack");
+        self.session.wire.start(command.ok_or_else(|| io::Error::other("https has a conversation of its own"))?)
+    }
+
     /// Ends the child.
     pub(super) fn end(&self) {
         self.session.wire.end();

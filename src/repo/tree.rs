@@ -2,7 +2,7 @@
 //! nor recurses into them, nor normalizes what it was not asked to change.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use git2::{ObjectType, Odb, Oid, Repository};
 
@@ -157,6 +157,28 @@ pub(super) fn diff(
     Ok((changes, unfit))
 }
 
+/// Adds every object below the tree `new` that is not at the same place in `old`, `new` itself included.
+pub(super) fn added(odb: &Odb<'_>, old: Option<Oid>, new: Oid, into: &mut BTreeSet<Oid>) -> Result<(), RepoError> {
+    let mut open = vec![(old, new)];
+    while let Some((old, new)) = open.pop() {
+        if old == Some(new) || !into.insert(new) {
+            continue;
+        }
+        let before = old.map_or_else(|| Ok(Vec::new()), |oid| read(odb, oid))?;
+        let before: BTreeMap<&[u8], &Entry> = before.iter().map(|e| (e.name.as_slice(), e)).collect();
+        for entry in read(odb, new)? {
+            let was = before.get(entry.name.as_slice()).filter(|was| was.mode == entry.mode);
+            match entry.mode {
+                FOLDER => open.push((was.map(|was| was.oid), entry.oid)),
+                SUBMODULE => {}
+                _ if was.is_some_and(|was| was.oid == entry.oid) => {}
+                _ => drop(into.insert(entry.oid)),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// True for a name that may become a file: not `.git` in any spelling that some file system folds to it.
 pub(super) fn is_fit(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
@@ -182,33 +204,38 @@ pub(super) fn edit(
 ) -> Result<Option<Oid>, RepoError> {
     let mut entries = base.map_or_else(|| Ok(Vec::new()), |oid| read(odb, oid))?;
     let mut below: BTreeMap<&[u8], BTreeMap<Vec<u8>, Option<Leaf>>> = BTreeMap::new();
+    let mut leaves: BTreeMap<&[u8], Option<Leaf>> = BTreeMap::new();
     for (path, leaf) in edits {
         match path.iter().position(|&b| b == b'/') {
             Some(at) => {
                 below.entry(&path[..at]).or_default().insert(path[at + 1..].to_vec(), *leaf);
             }
             None => {
-                entries.retain(|e| e.name != *path || (leaf.is_none() && e.mode == FOLDER));
-                if let Some(leaf) = leaf {
-                    entries.push(Entry { mode: leaf.mode, name: path.clone(), oid: leaf.oid });
-                }
+                leaves.insert(path, *leaf);
             }
         }
     }
+    // Once over the tree for all edits: it may have many thousands of entries.
+    entries.retain(|e| leaves.get(e.name.as_slice()).is_none_or(|leaf| leaf.is_none() && e.mode == FOLDER));
+    let there = entries.iter().filter(|e| e.mode == FOLDER && below.contains_key(e.name.as_slice()));
+    let folders: BTreeMap<Vec<u8>, Oid> = there.map(|e| (e.name.clone(), e.oid)).collect();
+    let mut edited: BTreeMap<&[u8], Option<Oid>> = BTreeMap::new();
     for (name, edits) in below {
-        let folder = entries.iter().find(|e| e.name == name && e.mode == FOLDER).map(|e| e.oid);
+        let folder = folders.get(name).copied();
         if folder.is_none() && edits.values().all(Option::is_none) {
             continue;
         }
-        let edited = edit(odb, folder, &edits, write)?;
-        if edited == folder {
-            continue;
-        }
-        entries.retain(|e| e.name != name);
-        if let Some(oid) = edited {
-            entries.push(Entry { mode: FOLDER, name: name.to_vec(), oid });
+        let new = edit(odb, folder, &edits, write)?;
+        if new != folder {
+            edited.insert(name, new);
         }
     }
+    entries.retain(|e| !edited.contains_key(e.name.as_slice()));
+    let made = |(name, oid): (&[u8], Option<Oid>)| Some(Entry { mode: FOLDER, name: name.to_vec(), oid: oid? });
+    entries.extend(edited.into_iter().filter_map(made));
+    let leaf =
+        |(name, leaf): (&[u8], Option<Leaf>)| leaf.map(|l| Entry { mode: l.mode, name: name.to_vec(), oid: l.oid });
+    entries.extend(leaves.into_iter().filter_map(leaf));
     if entries.is_empty() {
         return Ok(None);
     }

@@ -41,6 +41,9 @@ impl<C: Core> World<C> {
         if !once {
             return Err("I1: a run is recorded twice".into());
         }
+        if let Some(id) = self.git.lost() {
+            return Err(format!("I1: {id} left the branch and is not in the archive"));
+        }
         for (id, folder) in self.disk.folders.iter().filter(|(_, folder)| folder.taken) {
             if recorded.binary_search(id).is_err() {
                 return Err(format!("I1: {id} is not recorded: {folder:?}"));

@@ -57,6 +57,8 @@ pub enum Fault {
     TwoCommits,
     /// Pushes again while a push is under way.
     TwoPushes,
+    /// Moves old runs while they are being moved.
+    TwoArchives,
     /// Does not hear that a run is cancelled.
     CancelIgnored,
     /// Exits as soon as it is told to stop.
@@ -70,7 +72,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::LockReleasedEarly,
         Self::FinalRewritten,
         Self::FailIsRerun,
@@ -86,6 +88,7 @@ impl Fault {
         Self::OneWorkerMore,
         Self::TwoCommits,
         Self::TwoPushes,
+        Self::TwoArchives,
         Self::CancelIgnored,
         Self::ExitsEarly,
         Self::NeverExits,
@@ -181,10 +184,11 @@ impl Core for Faulty {
                 }
                 out
             }
-            Fault::TwoCommits | Fault::TwoPushes => {
+            Fault::TwoCommits | Fault::TwoPushes | Fault::TwoArchives => {
                 let twice = |effect: &&Effect| match effect {
                     Effect::Commit(_) => self.fault == Fault::TwoCommits,
                     Effect::Push => self.fault == Fault::TwoPushes,
+                    Effect::Archive { .. } => self.fault == Fault::TwoArchives,
                     _ => false,
                 };
                 let again: Vec<Effect> = out.iter().filter(twice).cloned().collect();

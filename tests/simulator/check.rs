@@ -48,6 +48,9 @@ pub struct Seen {
     announced: bool,
 }
 
+/// Troubles that hold the intake.
+const HOLD: [&str; 5] = ["checkout", "diverged", "second_dispatcher", "disk", "commit"];
+
 /// One life.
 #[derive(Debug)]
 pub struct Watch {
@@ -64,6 +67,8 @@ pub struct Watch {
     committing: bool,
     pushing: bool,
     fetching: bool,
+    /// A step of moving old runs, or a push of the archive.
+    archiving: bool,
     to_announce: BTreeSet<RunId>,
     withdrawn: BTreeSet<OsString>,
     pub exited: Option<ExitCode>,
@@ -89,6 +94,7 @@ impl Watch {
             committing: false,
             pushing: false,
             fetching: false,
+            archiving: false,
             to_announce: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
             exited: None,
@@ -155,6 +161,7 @@ impl Watch {
                 }
             }
             Input::Pushed(_) => self.pushing = false,
+            Input::Archived(_) | Input::ArchivePushed(_) => self.archiving = false,
             Input::Disk { short } => self.short = short.is_some(),
             Input::Cancel { id, .. } => {
                 if let Some(run) = self.runs.get_mut(id).filter(|run| run.stage != Stage::Final) {
@@ -173,6 +180,7 @@ impl Watch {
             Input::Stop { .. } => self.stopping = true,
             Input::Unsynced(_)
             | Input::Arrived(_)
+            | Input::ArchiveLooked { .. }
             | Input::Scanned
             | Input::Index { .. }
             | Input::FetchNow
@@ -247,6 +255,17 @@ impl Watch {
                 Effect::Push => {
                     hold!(!self.pushing, "two pushes at once");
                     self.pushing = true;
+                }
+                Effect::Archive { keep, least, most } => {
+                    hold!(!self.archiving, "two steps of moving old runs at once");
+                    let held = HOLD.iter().find(|word| self.troubles.contains(**word));
+                    hold!(held.is_none() && !self.stopping, "moves old runs although held ({held:?})");
+                    hold!(*keep == self.settings.keep_recent && *least > 0 && most >= least, "moves too many");
+                    self.archiving = true;
+                }
+                Effect::PushArchive => {
+                    hold!(!self.archiving, "pushes the archive while it is being made");
+                    self.archiving = true;
                 }
                 Effect::Fetch => {
                     hold!(!self.fetching, "two fetches at once");
@@ -334,8 +353,7 @@ impl Watch {
     }
 
     fn take(&mut self, name: &OsString) -> Verdict {
-        let held = ["checkout", "diverged", "second_dispatcher", "disk", "commit"];
-        let held = held.iter().find(|word| self.troubles.contains(**word));
+        let held = HOLD.iter().find(|word| self.troubles.contains(**word));
         hold!(self.may_start() && self.looked && held.is_none(), "takes {name:?} although held ({held:?})");
         hold!(self.taking.insert(name.clone()), "takes {name:?} twice at once");
         Ok(())
@@ -390,7 +408,7 @@ impl Watch {
 
     fn exit(&mut self, code: ExitCode) -> Verdict {
         hold!(self.running() == 0, "I5: exits while something runs");
-        hold!(self.taking.is_empty() && !self.committing, "exits while something is under way");
+        hold!(self.taking.is_empty() && !self.committing && !self.archiving, "exits while something is under way");
         hold!(self.stopping || self.settings.once, "exits and nobody asked for it");
         let recorded = self.runs.values().all(|run| run.stage != Stage::Final || run.committed);
         if code == ExitCode::TryLater {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
-use dispatcher::engine::{FetchReport, PushReport, Withdrawal};
+use dispatcher::engine::{ArchiveReport, FetchReport, PushReport, Withdrawal};
 use dispatcher::request::RunId;
 
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub enum Change {
     Add(OsString, usize),
     Remove(OsString),
     Results(Vec<RunId>),
+    /// These have left the branch for the archive.
+    Archived(Vec<RunId>),
     Other,
 }
 
@@ -38,6 +40,12 @@ pub struct Git {
     pub blocked: Duration,
     pub broken_commit: Duration,
     pub second: bool,
+    /// The local archive, the remote's, and the remote's as it was last seen.
+    pub archive: BTreeSet<RunId>,
+    pub remote_archive: BTreeSet<RunId>,
+    pub seen_archive: BTreeSet<RunId>,
+    /// Another dispatcher has moved the remote's archive.
+    pub archive_moved: bool,
 }
 
 impl Git {
@@ -61,7 +69,7 @@ impl Git {
             match &commit.change {
                 Change::Add(name, _) => open.push(name.clone()),
                 Change::Remove(name) => open.retain(|have| have != name),
-                Change::Results(_) | Change::Other => {}
+                Change::Results(_) | Change::Archived(_) | Change::Other => {}
             }
         }
         open
@@ -102,7 +110,7 @@ impl Git {
                     let commit = commit.number.to_string();
                     withdrawn.push(Withdrawal { name: name.clone(), commit, author: "ana".into() });
                 }
-                Change::Results(_) | Change::Other => {}
+                Change::Results(_) | Change::Archived(_) | Change::Other => {}
             }
         }
         let second = std::mem::take(&mut self.second).then(|| "ops-2".to_owned());
@@ -129,6 +137,89 @@ impl Git {
         self.base = remote.len();
         self.local.clear();
         PushReport::Done { commit: self.next.to_string() }
+    }
+
+    /// Follows the remote's archive as the fetch saw it; true where that lacks something of ours.
+    pub fn look_at_archive(&mut self, t: Duration) -> bool {
+        if self.remote.is_some() && t >= self.unreachable {
+            self.archive_moved = false;
+            self.seen_archive.clone_from(&self.remote_archive);
+            self.archive.extend(&self.seen_archive);
+        }
+        self.archive_lacks()
+    }
+
+    fn archive_lacks(&self) -> bool {
+        self.remote.is_some() && self.archive != self.seen_archive
+    }
+
+    /// Every run that is on the branch, oldest first.
+    fn on_branch(&self) -> Vec<RunId> {
+        let pushed = self.remote.iter().flat_map(|remote| &remote[..self.base]);
+        let mut there = Vec::new();
+        for commit in pushed.chain(&self.local) {
+            match &commit.change {
+                Change::Results(ids) => there.extend(ids),
+                Change::Archived(ids) => there.retain(|id| !ids.contains(id)),
+                Change::Add(..) | Change::Remove(_) | Change::Other => {}
+            }
+        }
+        there
+    }
+
+    /// One step of moving old runs.
+    pub fn retire(&mut self, keep: usize, least: usize, most: usize) -> ArchiveReport {
+        let done = |commit, unpublished, more| ArchiveReport::Done { commit, unpublished, more };
+        if self.archive_lacks() {
+            return done(None, true, false);
+        }
+        let mut there = self.on_branch();
+        let beyond = there.len().saturating_sub(keep);
+        if beyond < least {
+            return done(None, false, false);
+        }
+        there.truncate(beyond.min(most));
+        self.archive.extend(&there);
+        if self.archive_lacks() {
+            return done(None, true, false);
+        }
+        let number = self.number();
+        self.local.push(Commit { number, change: Change::Archived(there.clone()) });
+        done(Some(number.to_string()), false, beyond > there.len())
+    }
+
+    /// Pushes the archive; `unclear`: the answer is lost.
+    pub fn push_archive(&mut self, t: Duration, unclear: bool) -> PushReport {
+        if self.remote.is_none() {
+            return PushReport::NoRemote;
+        }
+        if t < self.unreachable || t < self.refusing {
+            return PushReport::Failed { message: "no route to host".into() };
+        }
+        if self.archive_moved || self.seen_archive != self.remote_archive {
+            return PushReport::Moved;
+        }
+        self.remote_archive.clone_from(&self.archive);
+        if unclear {
+            return PushReport::Failed { message: "the remote end hung up".into() };
+        }
+        self.seen_archive.clone_from(&self.archive);
+        PushReport::Done { commit: "archive".into() }
+    }
+
+    /// A run that is neither on the branch nor in the archive, or in the archive and was never recorded.
+    pub fn lost(&self) -> Option<RunId> {
+        let archive = if self.remote.is_some() { &self.remote_archive } else { &self.archive };
+        let (mut recorded, mut left): (BTreeSet<RunId>, BTreeSet<RunId>) = Default::default();
+        for commit in self.remote.iter().flatten().chain(&self.local) {
+            match &commit.change {
+                Change::Results(ids) => recorded.extend(ids),
+                Change::Archived(ids) => left.extend(ids),
+                Change::Add(..) | Change::Remove(_) | Change::Other => {}
+            }
+        }
+        let missing = left.iter().find(|id| !archive.contains(id) || !recorded.contains(id));
+        missing.copied()
     }
 
     /// Every recorded run, as often as it is recorded; on the remote where there is one.

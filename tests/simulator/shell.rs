@@ -70,6 +70,8 @@ impl<C: Core> World<C> {
                 let most = if self.rng.u32(..8) == 0 { 20_000 } else { 300 };
                 self.git_job(most, GitJob::Push);
             }
+            Effect::Archive { keep, least, most } => self.git_job(100, GitJob::Archive { keep, least, most }),
+            Effect::PushArchive => self.git_job(300, GitJob::PushArchive),
             Effect::Start { id, attempt, .. } => self.start(id, attempt),
             Effect::Terminate { id, how } => self.terminate(id, how),
             Effect::Mark { id, state, attempt } => {
@@ -150,7 +152,24 @@ impl<C: Core> World<C> {
                     self.arrive(name, ask);
                 }
                 self.point()?;
+                let lacks = self.git.look_at_archive(self.t);
+                self.deliver(Input::ArchiveLooked { lacks });
                 self.deliver(Input::Fetched(report));
+            }
+            GitJob::Archive { keep, least, most } => {
+                let report = self.git.retire(keep, least, most);
+                if let Some(id) = self.git.lost() {
+                    return broken(format!("I1: {id} left the branch and is not in the archive"));
+                }
+                self.point()?;
+                self.deliver(Input::Archived(report));
+            }
+            GitJob::PushArchive => {
+                self.git.archive_moved |= self.rng.u32(..10) == 0 && !self.healed;
+                let unclear = self.rng.u32(..10) == 0 && !self.healed;
+                let report = self.git.push_archive(self.t, unclear);
+                self.point()?;
+                self.deliver(Input::ArchivePushed(report));
             }
             GitJob::Push => {
                 let unclear = self.rng.u32(..10) == 0 && !self.healed;

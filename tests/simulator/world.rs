@@ -44,6 +44,8 @@ pub enum GitJob {
     Commit(Vec<RunId>),
     Fetch,
     Push,
+    Archive { keep: usize, least: usize, most: usize },
+    PushArchive,
 }
 
 /// One life of the dispatcher.
@@ -313,6 +315,7 @@ impl<C: Core> World<C> {
             drain_timeout: Duration::from_secs(self.rng.u64(1..60)),
             push_retries: self.rng.u32(1..=8),
             fetch_interval: Duration::from_secs(15),
+            keep_recent: self.rng.usize(1..=12),
             once,
             seed: self.rng.u64(..),
         };
@@ -367,6 +370,11 @@ impl<C: Core> World<C> {
         let flying = self.pending.values().any(|what| matches!(what, Happening::Git(of, GitJob::Push) if *of == life));
         if flying && self.rng.bool() {
             let _ = self.git.push(self.t, true);
+        }
+        let archive =
+            self.pending.values().any(|what| matches!(what, Happening::Git(of, GitJob::PushArchive) if *of == life));
+        if archive && self.rng.bool() {
+            let _ = self.git.push_archive(self.t, true);
         }
         self.end_life();
         let delay = self.millis(3_000);

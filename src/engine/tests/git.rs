@@ -230,3 +230,47 @@ fn what_holds_new_work_is_said_in_words() {
     engine.handle(at_ms(3), Input::Pause { by: "ana".into(), reason: None });
     assert_eq!(engine.holds(), ["paused", "disk"]);
 }
+
+#[test]
+fn old_runs_move_when_all_is_quiet() {
+    let done = |commit: Option<&str>, unpublished, more| {
+        Input::Archived(ArchiveReport::Done { commit: commit.map(str::to_owned), unpublished, more })
+    };
+    let looked = |lacks| Input::ArchiveLooked { lacks };
+    let pushed = |report| Input::ArchivePushed(report);
+    let moved = || pushed(PushReport::Moved);
+    let failed = || pushed(PushReport::Failed { message: "no".into() });
+    let taken = || PushReport::Done { commit: "tip".into() };
+    check_from(
+        Engine::new(Settings { once: true, ..settings() }, None),
+        vec![
+            (0, Input::Tick, "fetch"),
+            (0, looked(false), ""),
+            (0, fetched(false), "scan; archive"),
+            (1, Input::Scanned, ""),
+            (2, done(None, true, false), "push archive"),
+            (3, pushed(taken()), "archive"),
+            (4, done(Some("moved"), false, true), "push"),
+            (5, Input::Pushed(taken()), "pushed 0; archive"),
+            (6, done(None, false, false), "exit 0"),
+        ],
+    );
+    check_remote(
+        settings(),
+        vec![
+            (0, Input::Scanned, ""),
+            (1, looked(true), "archive"),
+            (2, done(None, true, false), "push archive"),
+            (3, moved(), "fetch"),
+            (4, looked(true), ""),
+            (4, fetched(false), ""),
+            (30, Input::Tick, "archive"),
+            (31, done(None, true, false), "push archive"),
+            (32, failed(), "degraded archive"),
+            (33, looked(true), ""),
+            (60_031, Input::Tick, ""),
+            (60_032, Input::Tick, "archive"),
+            (60_033, done(None, false, false), "recovered archive"),
+        ],
+    );
+}

@@ -101,6 +101,7 @@ pub(super) fn settings() -> Settings {
         drain_timeout: Duration::from_secs(60),
         push_retries: 2,
         fetch_interval: Duration::from_secs(100_000),
+        keep_recent: 500,
         once: false,
         seed: 1,
     }
@@ -120,6 +121,8 @@ pub(super) fn words(effect: &Effect) -> Option<String> {
         Effect::Announce { ids, .. } => format!("announce {}", names(ids)),
         Effect::Fetch => "fetch".into(),
         Effect::Push => "push".into(),
+        Effect::Archive { .. } => "archive".into(),
+        Effect::PushArchive => "push archive".into(),
         Effect::Scan => "scan".into(),
         Effect::KeepPause(Some(_)) => "keep pause".into(),
         Effect::KeepPause(None) => "keep none".into(),

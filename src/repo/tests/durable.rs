@@ -278,3 +278,29 @@ fn packs_of_a_person_who_tidies_up_are_left_alone() {
     assert!(!repo.join_packs().unwrap());
     assert_eq!(repo.unpublished().unwrap().len(), 60);
 }
+
+/// `git gc` removes an index that has no pack; ours is never seen without.
+#[test]
+fn an_index_comes_after_its_pack() {
+    let world = World::new();
+    let out = world.dir().join("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=rename,renameat,renameat2", "-o"])
+        .arg(&out)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "repo::tests::durable::traced_batch"])
+        .env(CHILD, &world.ours)
+        .output();
+    if !traced.is_ok_and(|t| t.status.success()) {
+        println!("no strace, or it may not trace: the renames were not seen");
+        return;
+    }
+    let trace = fs::read_to_string(&out).unwrap();
+    let into = |end: &str| {
+        let named = |l: &str| l.rsplit('"').nth(1).is_some_and(|to| to.contains("/objects/pack/") && to.ends_with(end));
+        trace.lines().position(named).unwrap_or_else(|| panic!("{end}: {trace}"))
+    };
+    assert!(into(".pack") < into(".idx"), "{trace}");
+    let left = fs::read_dir(world.ours.join(".git/objects")).unwrap().flatten().map(|e| e.file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("dispatcher-tmp-")));
+}

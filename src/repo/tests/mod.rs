@@ -1,5 +1,6 @@
 //! The git part against the real `git` and real bare remotes.
 
+mod archive;
 mod checkout;
 mod durable;
 mod half;

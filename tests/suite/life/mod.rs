@@ -1,5 +1,6 @@
 //! The life of a request from a person's `git push` to their `git pull`, and everything that people do meanwhile.
 
+mod archive;
 mod git;
 mod queue;
 mod secrets;

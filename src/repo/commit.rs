@@ -186,6 +186,11 @@ impl Repo {
             return Err(CommitError::Empty);
         }
         let files = contents(batch)?;
+        // From the first: `git commit` reads the index and locks it then, and a lock that came and went in between would leave
+        // it to write back what it had read, without ours. One that cannot be locked or read is a person's to mend; results
+        // are recorded all the same.
+        let tries = if self.index_is_locked_for_long() { 1 } else { INDEX_TRIES };
+        let mut open = if self.head_is_branch() { self.lock_index(tries).unwrap_or(None) } else { None };
         for _ in 0..MOVE_TRIES {
             let tip = self.tip()?;
             let mut objects = Batch::open(self)?;
@@ -198,15 +203,11 @@ impl Repo {
             objects.finish()?;
             // Somewhere else the files are those of another branch.
             let here = self.head_is_branch();
-            // Locked only now: a person's git, which does not wait for a lock, must not meet ours while the disk works.
-            // Results are recorded whatever the index is like: one that cannot be read is a person's to mend.
-            let tries = if self.index_is_locked_for_long() { 1 } else { INDEX_TRIES };
-            let open = if here { self.lock_index(tries).unwrap_or(None) } else { None };
             if here {
                 self.note_index_bases([tip, Some(oid)])?;
                 removed.iter().for_each(|(path, oid)| self.remove_resurrected(path, *oid));
             }
-            let open = open.map(|open| self.index_before(open, oid)).transpose()?.flatten();
+            open = open.filter(|_| here).map(|open| self.index_before(open, oid)).transpose()?.flatten();
             if self.move_ref(&self.branch_ref(), tip, oid, "commit: executor")? == Move::Stale {
                 continue;
             }

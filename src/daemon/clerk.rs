@@ -37,7 +37,7 @@ use crate::vault::Vault;
 pub const JOBS: usize = 256;
 
 /// How often a locked index is tried again: until then a person's commit would drop our results.
-const MEND: Duration = Duration::from_secs(1);
+const MEND: Duration = Duration::from_millis(100);
 /// So long after the last job what was committed is tidied up.
 const QUIET: Duration = Duration::from_secs(5);
 /// So many commits wait for no quiet moment: each is a pack.

@@ -325,6 +325,6 @@ fn what_cannot_be_given_is_said() {
     assert_eq!(unmet, Vec::<String>::new());
     assert_eq!(
         idle.unwrap(),
-        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE)"
+        "E0810 set, and without effect in this version: `git_pause` (environment variable DISPATCHER_GIT_PAUSE), `webhook_secret_file` (file, line 1)"
     );
 }

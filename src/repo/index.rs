@@ -169,8 +169,8 @@ impl Repo {
         open.index.write().doing_to("write", &open.path)?;
         // Without its bytes on the disk a power cut would leave an empty one, and then no git opens the repository.
         File::open(&open.copy).and_then(|file| sync(&file)).doing_to("write", &open.path)?;
+        // Its new name comes to the disk with the branch's, whose folder is synced: file systems with a journal keep order.
         fs::rename(&open.copy, &open.path).doing_to("write", &open.path)?;
-        File::open(&self.gitdir).and_then(|folder| sync(&folder)).doing_to("write", &open.path)?;
         open.written = fs::metadata(&open.path).doing_to("look at", &open.path)?.mtime();
         self.hand_over(&open.path);
         Ok(())

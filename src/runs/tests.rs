@@ -161,7 +161,11 @@ fn the_taken_file_is_kept_until_the_run_is_durable_without_it() {
         assert!(world.runs.folder(id(1)).join(TAKEN).join(NAME).exists());
         match end {
             "recorded" => world.runs.release(id(1)),
-            "begun" => world.runs.begin_once(&status(1)).unwrap(),
+            "begun" => {
+                world.runs.begin_once(&status(1)).unwrap();
+                assert!(!world.runs.folder(id(1)).join(TAKEN).exists());
+                world.runs.release(id(1));
+            }
             _ => assert!(world.runs.unfinished(&|_| true).unwrap().is_empty()),
         }
         world.check_files();

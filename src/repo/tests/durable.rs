@@ -116,16 +116,16 @@ fn a_batch_costs_eight_syncs_at_most() {
         let hit = lines.iter().skip(from).position(|line| what.iter().all(|part| line.contains(part)));
         from + hit.unwrap_or_else(|| panic!("{what:?} from {from}: {trace}"))
     };
-    // The pack, its folder; the index, its folder; the branch, its folder: each before the next names it.
+    // The pack, its folder; the index; the branch, its folder: each before the next names it.
     let mut at = 0;
     for step in [
-        &["sync(", "idx"][..],
-        &["sync(", "objects/pack/pack_"],
+        &["sync(", "/objects/dispatcher-tmp", "idx"][..],
+        &["sync(", "/objects/dispatcher-tmp", "/pack_"],
+        &["rename", ".idx\")"],
         &["sync(", "/objects/pack>"],
         &["sync(", "/index.dispatcher>"],
         &["rename", "/.git/index\""],
-        &["sync(", "/.git>"],
-        &["sync(", "/dispatcher-tmp"],
+        &["sync(", "/.git/dispatcher-tmp"],
         &["rename", "/refs/heads/main\""],
         &["sync(", "/refs/heads>"],
     ] {

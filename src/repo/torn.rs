@@ -52,7 +52,14 @@ impl Repo {
         let Some(mut open) = self.lock_index(1)? else { return Ok(()) };
         let recorded: BTreeSet<RunId> = self.recorded_ids()?.into_iter().collect();
         let lost = |entry: &IndexEntry| run_of(&entry.path).is_some_and(|id| !recorded.contains(&id));
-        let lost: Vec<Vec<u8>> = open.index.iter().filter(lost).map(|entry| entry.path).collect();
+        let mut lost: Vec<Vec<u8>> = open.index.iter().filter(lost).map(|entry| entry.path).collect();
+        if let Some(tip) = self.tip()? {
+            // A person may have deleted a part of a result.
+            let (odb, root) = (self.odb()?, tree::of_commit(&self.git, tip)?);
+            let found: Result<Vec<_>, _> = lost.iter().map(|path| tree::find(&odb, root, path)).collect();
+            let mut found = found?.into_iter();
+            lost.retain(|_| found.next().flatten().is_none());
+        }
         if lost.is_empty() {
             return Ok(());
         }

@@ -68,7 +68,8 @@ fn results_that_a_person_changes_or_deletes_are_not_made_again() {
     daemon.stop();
     assert_eq!(starts(&world, "web"), 4, "nothing ran twice");
     assert_eq!(on_remote(&world), ["a.yml", "c.yml", "d.yml"]);
-    world.sound();
+    world.sound_for_git();
+    assert_eq!(world.breaches(), ["E0553"], "what the person deleted is missing");
 }
 
 #[test]
@@ -95,7 +96,8 @@ fn a_result_that_a_person_invents_is_in_the_way_and_ours_is_kept() {
     recovered(&world, 0, "checkout");
     daemon.stop();
     assert_eq!(starts(&world, "web"), 1);
-    world.sound();
+    world.sound_for_git();
+    assert_eq!(world.breaches(), ["E0543"], "what the person invented is in history");
 }
 
 /// Leaves the branch in some way; what must be said then, and how one comes back.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::daemon::{self, Source};
 use crate::diagnostic::Diagnostic;
 use crate::executor::{Ended, Executor, Finished, Setup, Sink};
-use crate::launcher;
+use crate::launcher::{self, User, Walls};
 use crate::mask::{MARKER, Mask, Masker};
 use crate::repo::{FetchOutcome, Repo};
 use crate::request::RunId;
@@ -208,6 +208,9 @@ echo \"canary=$SELFTEST_SECRET\"
 printf %s \"$SELFTEST_SECRET\" | od -An -v -tx1 | tr -d ' \\n'
 echo
 ( : >/etc/dispatcher-selftest ) 2>/dev/null && echo WROTE
+( : >>\"$SELFTEST_DIR/hidden/open\" ) 2>/dev/null && echo WROTE-HIDDEN
+cat \"$SELFTEST_DIR/hidden/open\" 2>/dev/null
+grep -E '^Seccomp:' /proc/self/status | tr -d '\\t'
 exit 0
 ";
 
@@ -233,13 +236,60 @@ fn secrets(heard: &str) -> Vec<Check> {
     vec![first, second]
 }
 
+/// What holds handlers besides their user; what was found by trying is believed only where the probe felt it.
+fn held_by(walls: Walls, user: &User, heard: &str) -> Vec<Check> {
+    let has = |line: &str| heard.lines().any(|l| l == line);
+    let read = has("READ-HIDDEN") || has("WROTE-HIDDEN");
+    if (walls.landlock.is_some() && read) || (walls.seccomp && !has("Seccomp:2")) {
+        let words = format!("a handler is not held by what was put in force: {}", text::line(heard));
+        return vec![bad("sandbox", &Diagnostic::new("E0608", words))];
+    }
+    // The first part is the user, which has a line of its own.
+    let mut checks: Vec<Check> = daemon::parts(walls, user)[1..]
+        .iter()
+        .map(|part| match (part.there, walls.landlock.filter(|_| part.name == "Landlock")) {
+            (true, Some(version)) => good("sandbox", format!("{}, version {version} of its interface", part.name)),
+            (true, None) => good("sandbox", part.name),
+            (false, _) => less("sandbox", format!("without {}", part.name), part.help),
+        })
+        .collect();
+    checks.push(match (walls.network, walls.seccomp) {
+        (true, _) => good("network", "`network: none` is an empty network of the run's own"),
+        (false, true) => good("network", "`network: none` refuses every socket that leaves this machine"),
+        (false, false) => less(
+            "network",
+            "`network: none` cannot be held: such handlers see the machine's network",
+            "start the dispatcher as root, or let it filter system calls",
+        ),
+    });
+    checks
+}
+
+/// What came of the probe.
+struct Probed {
+    finished: Finished,
+    heard: String,
+    user: User,
+    walls: Walls,
+}
+
+/// A file that everybody may read and write, in a folder that is hidden from handlers.
+fn hide(folder: &Path) -> std::io::Result<PathBuf> {
+    let (hidden, file) = (folder.join("hidden"), folder.join("hidden/open"));
+    fs::create_dir(&hidden)?;
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o711))?;
+    fs::write(&file, "READ-HIDDEN\n")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
+    Ok(hidden)
+}
+
 /// Runs a real handler as the handlers' user and looks at what it could do.
 fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
     let folder = state.join(format!("selftest-{}", std::process::id()));
     let outcome = probe(config, &folder);
     // Ours alone, and empty but for the probe.
     let _ = fs::remove_dir_all(&folder);
-    let (finished, heard, user) = match outcome {
+    let Probed { finished, heard, user, walls } = match outcome {
         Ok(outcome) => outcome,
         Err(problem) => return vec![bad("sandbox", &problem)],
     };
@@ -260,7 +310,7 @@ fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
     if held {
         checks.push(good(
             "sandbox",
-            format!("handlers run as {user}, without capabilities, with no_new_privs, closed environment"),
+            format!("handlers run as {}, without capabilities, with no_new_privs, closed environment", user.name),
         ));
     } else {
         let words = format!("a handler could do more than it may: {}", text::line(&heard));
@@ -275,20 +325,16 @@ fn sandbox(config: &Config, state: &Path) -> Vec<Check> {
     } else if !nix::unistd::geteuid().is_root() {
         checks.push(less(
             "user",
-            format!("handlers run as {user}, the dispatcher's own user"),
+            format!("handlers run as {}, the dispatcher's own user", user.name),
             "start the dispatcher as root (systemd does), and it switches users",
         ));
     }
     checks.extend(secrets(&heard));
-    checks.push(less(
-        "boxes",
-        "memory and processes are held by sampling; no cgroup, Landlock, seccomp or network of their own yet",
-        "the status of every run says what held it",
-    ));
+    checks.extend(held_by(walls, &user, &heard));
     checks
 }
 
-fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), Diagnostic> {
+fn probe(config: &Config, folder: &Path) -> Result<Probed, Diagnostic> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| Diagnostic::new("E0704", format!("failed to {what}: {error}"));
     let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
@@ -298,6 +344,7 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
     let written =
         fs::write(&program, PROBE).and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)));
     written.map_err(|error| failed("write the probe", &error))?;
+    let hidden = hide(folder).map_err(|error| failed("hide a file from the probe", &error))?;
     let canary = SecretValue::from(format!("canary-{:016x}", fastrand::u64(..)).into_bytes());
     let mask = Arc::new(Mask::new([canary.expose()]).map_err(|error| failed("mask the canary", &error))?);
     let heard = Arc::new(Heard(Mutex::new((Masker::new(Arc::clone(&mask)), Vec::new()))));
@@ -308,6 +355,9 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
             user: config.sandbox.user.clone(),
             allow_root: config.sandbox.allow_root,
             lock_dir: locks,
+            landlock: daemon::insist(config.sandbox.landlock),
+            seccomp: daemon::insist(config.sandbox.seccomp),
+            hidden: vec![hidden],
         },
         work: folder.join("work"),
         memory: Err("the probe has no files".to_owned()),
@@ -323,11 +373,14 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
         resource: format!("selftest-{}", std::process::id())
             .parse()
             .map_err(|error| failed("name the probe", &error))?,
+        library: program.clone(),
         program,
+        write: Vec::new(),
+        no_network: true,
         request: b"kind: selftest\n".to_vec(),
         params: serde_json::Map::new(),
         limits: Limits { timeout: Duration::from_secs(20), grace: Duration::from_secs(1), memory: None, pids: None },
-        env: vec![(name("SELFTEST"), name("1"))],
+        env: vec![(name("SELFTEST_DIR"), folder.display().to_string())],
         secrets: vec![(name("SELFTEST_SECRET"), canary)],
         secrets_as_files: false,
         mask,
@@ -336,9 +389,10 @@ fn probe(config: &Config, folder: &Path) -> Result<(Finished, String, String), D
     };
     executor.submit(plan).map_err(|error| failed("start the probe", &error))?;
     let finished = told.recv_timeout(Duration::from_secs(30)).map_err(|error| failed("hear of the probe", &error))?;
-    let user = executor.user().name.clone();
+    let (user, walls) = (executor.user().clone(), executor.launcher().walls());
     executor.join();
     let (masker, bytes) = &mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner);
     masker.finish(bytes);
-    Ok((finished, String::from_utf8_lossy(bytes).into_owned(), user))
+    let heard = String::from_utf8_lossy(bytes).into_owned();
+    Ok(Probed { finished, heard, user, walls })
 }

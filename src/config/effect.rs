@@ -13,12 +13,7 @@ impl Loaded {
     /// start without it.
     #[must_use]
     pub fn unmet(&self) -> Vec<Diagnostic> {
-        let sandbox = &self.config.sandbox;
-        let parts = [
-            ("sandbox.cgroup", sandbox.cgroup, "control groups"),
-            ("sandbox.landlock", sandbox.landlock, "Landlock"),
-            ("sandbox.seccomp", sandbox.seccomp, "a system call filter"),
-        ];
+        let parts = [("sandbox.cgroup", self.config.sandbox.cgroup, "control groups")];
         let required = parts.into_iter().filter(|(_, mode, _)| *mode == Mode::Require);
         let problem = |(key, _, what): (&str, Mode, &str)| {
             let message = format!("`{key}` is `require`, and this version cannot hold handlers by {what}");

@@ -308,16 +308,10 @@ fn what_cannot_be_given_is_said() {
         "workers: 2\nsandbox:\n  cgroup: require\n  seccomp: require\n",
         &[("DISPATCHER_SANDBOX_LANDLOCK", "require")],
     );
-    let line = |line: usize, key: &str, what: &str| {
-        let message = format!("`sandbox.{key}` is `require`, and this version cannot hold handlers by {what}");
-        format!("E0809 {line} {message} nothing was started with less")
-    };
-    assert_eq!(unmet[0], line(3, "cgroup", "control groups"));
-    assert_eq!(
-        unmet[1],
-        line(0, "landlock", "Landlock") + "|it is set by: environment variable DISPATCHER_SANDBOX_LANDLOCK"
-    );
-    assert_eq!((&unmet[2], unmet.len(), idle), (&line(4, "seccomp", "a system call filter"), 3, None));
+    let message = "`sandbox.cgroup` is `require`, and this version cannot hold handlers by control groups";
+    assert_eq!((unmet, idle), (vec![format!("E0809 3 {message} nothing was started with less")], None));
+    let (unmet, _) = said("", &[("DISPATCHER_SANDBOX_CGROUP", "require")]);
+    assert!(unmet[0].ends_with("|it is set by: environment variable DISPATCHER_SANDBOX_CGROUP"), "{unmet:?}");
     let (unmet, idle) = said(
         "webhook_secret_file: /w\nsecrets:\n  A: {file: /a, kinds: [b]}\nhttps: {ca_file: /c}\n",
         &[("DISPATCHER_GIT_PAUSE", "true")],

@@ -22,6 +22,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::{ArchiveReport, CommitReport, FetchReport, Input, Withdrawal};
 use crate::event::Event;
 use crate::inbox;
+use crate::launcher::{User, Walls};
 use crate::repo::{
     self, Blocked, CheckoutState, Content, Decided, Elsewhere, FetchError, FetchOutcome, Integrated, Oid, RecordFile,
     Repo, RepoError, RunRecord, TakenPath, Why,
@@ -82,6 +83,10 @@ pub struct Clerk {
     pub(super) book: Book,
     pub(super) scribe: Arc<Scribe>,
     pub(super) vault: Arc<Vault>,
+    /// What handlers are held by.
+    pub(super) walls: Walls,
+    /// Who they run as.
+    pub(super) user: User,
     /// Where files with secrets in them are put instead of into a commit.
     pub(super) aside: PathBuf,
     pub(super) clock: Clock,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::daemon::book::Page;
 use crate::daemon::clerk::Clerk;
 use crate::daemon::library::Library;
+use crate::daemon::walls;
 use crate::diagnostic::{Diagnostic, Rejection};
 use crate::engine::{Order, TakeReport, Verdict};
 use crate::event::Event;
@@ -50,13 +51,9 @@ fn crashing(file: &str) -> Diagnostic {
 fn read(library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
     let request = schema::parse(bytes, file, &library.schemas, &library.table)?;
     let routed = library.table.route(&request)?;
-    // What only narrows what a handler may do is left out visibly: the log and the status say what held the run.
-    let needs = routed.route.needs();
-    let missing: Vec<_> = needs.iter().filter(|need| !["network: none", "cpus"].contains(*need)).collect();
-    if !missing.is_empty() {
-        let what = missing.iter().map(|need| format!("`{need}`")).collect::<Vec<_>>().join(", ");
+    if routed.route.container.is_some() {
         let problem =
-            Diagnostic::new("E0602", format!("handler `{}` asks for {what}, which cannot be given", request.kind))
+            Diagnostic::new("E0602", format!("handler `{}` asks for `container`, which cannot be given", request.kind))
                 .note("it was not run with less")
                 .help("handlers/index.yml: leave it out, or wait for a version that can hold it");
         return Err(Rejection::one(78, problem));
@@ -90,11 +87,12 @@ pub fn rejected(rejection: Rejection) -> Verdict {
 
 impl Clerk {
     /// Reads a request as the library understands it, and refuses one whose handler asks for a secret that it may not
-    /// have.
+    /// have, or for a sandbox that this machine does not have.
     pub(super) fn understand(&self, library: &Library, bytes: &[u8], file: &str) -> Result<Understood, Rejection> {
         let understood = understand(library, bytes, file)?;
         let allowed = self.vault.allows(&understood.request.kind, &understood.routed.route.secrets);
-        allowed.map_err(|problem| Rejection::one(78, *problem))?;
+        let strict = walls::strict(&understood.request.kind, &understood.routed.route, self.walls, &self.user);
+        allowed.and(strict).map_err(|problem| Rejection::one(78, *problem))?;
         Ok(understood)
     }
 

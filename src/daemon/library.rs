@@ -44,6 +44,12 @@ impl Library {
         let used = self.used.get(&place)?;
         Some((self.staged.join(&place), used.clone()))
     }
+
+    /// The folder of all that is staged: handlers may read it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.staged
+    }
 }
 
 impl Drop for Library {

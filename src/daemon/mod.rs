@@ -23,9 +23,11 @@ mod run;
 mod scribe;
 mod shell;
 mod sink;
+mod walls;
 
 pub use clock::{Clock, wall};
 pub use intake::{Understood, understand};
 pub use library::{Library, LibraryError, Source};
 pub use open::{Options, Refused, Reread, find_places, git_settings, host_name, never_made, open_repo};
 pub use run::run;
+pub use walls::{Part, insist, parts};

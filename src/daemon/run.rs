@@ -18,6 +18,7 @@ use crate::daemon::library::{Library, LibraryError, Source};
 use crate::daemon::open::{Ground, Options, Refused, open_repo, shelf};
 use crate::daemon::shell::{NoStart, PAUSE, Shell};
 use crate::daemon::sink::Recorder;
+use crate::daemon::walls;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{self, Engine, ExitCode, Found, Input, TakeReport};
 use crate::event::Event;
@@ -88,11 +89,15 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         log_limit: config.log_limit,
         to_engine: to_engine.clone(),
         user: OnceLock::new(),
+        walls: OnceLock::new(),
     });
-    let setup = executor_setup(config, &state, &places.lock.path, memory);
+    let hidden = walls::hidden(&repo, config, &places, memory.as_ref().ok());
+    let setup = executor_setup(config, &state, &places.lock.path, memory, hidden);
     let executor = Executor::start(config.workers, setup, Arc::<Recorder>::clone(&sink), to_finished)
         .map_err(|error| Refused::new(78, Diagnostic::new("E0603", error.to_string())))?;
-    let _ = sink.user.set(executor.user().name.clone());
+    let (user, walls) = (executor.user().clone(), executor.launcher().walls());
+    let _ = (sink.user.set(user.name.clone()), sink.walls.set(walls));
+    walls::warnings(walls, config, &user).iter().for_each(|warning| scribe.warn(warning));
 
     let (keeper, tidyings) = bounded(1);
     let mut clerk = Clerk {
@@ -101,6 +106,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
         book: book.clone(),
         scribe: Arc::clone(&scribe),
         vault: Arc::clone(&vault),
+        walls,
+        user,
         aside: state.join("withheld"),
         clock,
         host: host.clone(),
@@ -244,6 +251,7 @@ fn executor_setup(
     state: &std::path::Path,
     locks: &std::path::Path,
     memory: Result<PathBuf, String>,
+    hidden: Vec<PathBuf>,
 ) -> executor::Setup {
     executor::Setup {
         launcher: launcher::Setup {
@@ -251,6 +259,9 @@ fn executor_setup(
             user: config.sandbox.user.clone(),
             allow_root: config.sandbox.allow_root,
             lock_dir: locks.to_owned(),
+            landlock: walls::insist(config.sandbox.landlock),
+            seccomp: walls::insist(config.sandbox.seccomp),
+            hidden,
         },
         work: state.join("work"),
         memory,

@@ -24,7 +24,7 @@ use crate::executor::{self, Executor};
 use crate::inbox::Inbox;
 use crate::journal::RunLog;
 use crate::request::RunId;
-use crate::router::SecretsAs;
+use crate::router::{Network, SecretsAs};
 use crate::runs::Runs;
 use crate::sandbox::{Limits, Plan};
 use crate::status::State;
@@ -172,6 +172,9 @@ impl Shell {
             kind: request.kind,
             resource,
             program,
+            library: library.folder().to_owned(),
+            write: route.write.clone(),
+            no_network: route.network == Network::None,
             request: bytes,
             params: request.params,
             limits: Limits {

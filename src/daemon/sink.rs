@@ -11,12 +11,14 @@ use crate::console::{self, Header};
 use crate::daemon::book::{Book, Page};
 use crate::daemon::clock::Clock;
 use crate::daemon::scribe::Scribe;
+use crate::daemon::walls::not_held;
 use crate::engine::Input;
 use crate::event::Event;
 use crate::executor::Sink;
 use crate::journal::RunLog;
+use crate::launcher::Walls;
 use crate::request::RunId;
-use crate::router::OnCrash;
+use crate::router::{Network, OnCrash};
 use crate::runs::Runs;
 use crate::status::State;
 use crate::vault::Vault;
@@ -41,6 +43,8 @@ pub struct Recorder {
     pub to_engine: Sender<Input>,
     /// Who handlers run as.
     pub user: OnceLock<String>,
+    /// What they are held by.
+    pub walls: OnceLock<Walls>,
 }
 
 /// Opens a run's log where it is not open; what it is told is masked.
@@ -63,6 +67,7 @@ impl Recorder {
     fn write_header(&self, page: &mut Page) {
         let status = &page.status;
         let (Some(routed), Some(handler), Some(kind)) = (&page.routed, &status.handler, &status.kind) else { return };
+        let walls = self.walls.get().copied().unwrap_or_default();
         let (route, resource) = (&routed.route, status.resource.as_ref().unwrap_or(&routed.resource));
         let text = console::header(
             &Header {
@@ -80,12 +85,12 @@ impl Recorder {
                 memory: route.memory,
                 pids: u64::from(route.pids),
                 cpus: None,
-                network: "host",
+                network: if route.network == Network::None && walls.no_network() { "none" } else { "host" },
                 dry_run: page.request.as_ref().is_some_and(|request| request.dry_run),
             },
             true,
         );
-        let lacking = route.needs();
+        let lacking = not_held(route, walls);
         let wall = self.clock.wall();
         if let Some(log) = page.log.as_mut() {
             log.line(wall, &text);

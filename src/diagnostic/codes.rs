@@ -140,7 +140,7 @@ pub const CODES: &[Row] = &[
     ("E0552", "a daemon counts other runs than lie in `processed/`", &["cli/fsck/local.rs"]),
     ("E0553", "the final status of a run is gone", &["repo/audit/ledger.rs"]),
     ("E0601", "a handler could not be executed", &["daemon/run.rs", "executor/outcome.rs"]),
-    ("E0602", "a handler asks for what cannot be given", &["daemon/intake.rs"]),
+    ("E0602", "a handler asks for what cannot be given", &["daemon/intake.rs", "daemon/walls.rs"]),
     (
         "E0603",
         "a handler's process could not be made ready",
@@ -154,6 +154,7 @@ pub const CODES: &[Row] = &[
     ("E0609", "a handler asks for a secret that it may not have", &["vault/mod.rs"]),
     ("E0610", "a secret cannot be used", &["vault/mod.rs", "vault/source.rs"]),
     ("E0611", "a secret was found in what was to be committed", &["daemon/gate.rs"]),
+    ("E0612", "handlers are held by less than is configured", &["daemon/walls.rs"]),
     ("E0701", "no dispatcher is running", &["cli/submit.rs", "control/client.rs"]),
     ("E0702", "the dispatcher may not be asked by this user", &["control/client.rs"]),
     ("E0703", "another dispatcher works on the repository", &["instance.rs"]),

@@ -47,9 +47,14 @@ pub(super) fn carry_out(shared: &Shared, plan: &Plan) -> Outcome {
         if let Some(result) = &mut outcome.result {
             plan.mask.json(result);
         }
-        let user = shared.launcher.user().name.clone();
-        outcome.sandbox =
-            Some(SandboxUsed { user, cgroup: false, landlock: false, network: "host".to_owned(), seccomp: false });
+        let walls = shared.launcher.walls();
+        outcome.sandbox = Some(SandboxUsed {
+            user: shared.launcher.user().name.clone(),
+            cgroup: false,
+            landlock: walls.landlock.is_some(),
+            network: if plan.no_network && walls.no_network() { "none" } else { "host" }.to_owned(),
+            seccomp: walls.seccomp,
+        });
     }
     let path = folder.path().display().to_string();
     if let Err(e) = folder.remove() {

@@ -16,10 +16,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, geteuid};
 
 use super::channel::Channel;
-use super::protocol::{Fork, Hello, Setup, Stage, User};
+use super::protocol::{Fork, Hello, Setup, Stage};
+use super::supervisor::{self, By};
 use super::sys::{self, Reaped};
 use super::tree::Census;
-use super::{namespace, privileges, supervisor, trouble};
+use super::walls::Kit;
+use super::{namespace, privileges, trouble};
 
 /// First argument that makes this program a launcher.
 pub const ENTRY: &str = "__launcher";
@@ -70,18 +72,20 @@ fn launch() -> io::Result<()> {
     prctl::set_dumpable(false)?;
     let Some((setup, _)) = daemon.receive::<Setup>()? else { return Ok(()) };
     let ready = privileges::resolve(&setup).and_then(|user| lock_dir(&setup.lock_dir).map(|()| user));
-    let user = match ready {
-        Ok(user) => user,
+    let ready = ready.and_then(|user| Kit::new(&setup).map(|kit| (user, kit)));
+    let (user, kit) = match ready {
+        Ok(ready) => ready,
         Err(message) => return daemon.send(&Hello::Refused(message), &[]),
     };
     // Only where handlers are another user: a run of one's own user keeps the view of the machine that one has.
     let isolated = user.switch && namespace::available();
-    daemon.send(&Hello::Ready { user: user.clone(), isolated }, &[])?;
+    daemon.send(&Hello::Ready { user: user.clone(), isolated, walls: kit.walls() }, &[])?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    serve(Launching { daemon: Some(daemon), children, held: Vec::new(), dead: Vec::new() }, &setup, &user, isolated)
+    let by = By { user, isolated, kit };
+    serve(Launching { daemon: Some(daemon), children, held: Vec::new(), dead: Vec::new() }, &setup.lock_dir, by)
 }
 
 fn lock_dir(path: &Path) -> Result<(), String> {
@@ -105,7 +109,7 @@ struct Launching {
     dead: Vec<Held>,
 }
 
-fn serve(mut state: Launching, setup: &Setup, user: &User, isolated: bool) -> io::Result<()> {
+fn serve(mut state: Launching, lock_dir: &Path, mut by: By) -> io::Result<()> {
     loop {
         state.reap();
         if state.daemon.is_none() && state.held.is_empty() && state.dead.is_empty() {
@@ -120,9 +124,10 @@ fn serve(mut state: Launching, setup: &Setup, user: &User, isolated: bool) -> io
         }
         match state.daemon.as_ref().map(Channel::receive::<Fork>) {
             Some(Ok(Some((fork, fds)))) => {
-                if let Some(child) = state.fork(&fork, fds, &setup.lock_dir) {
+                by.kit.refresh();
+                if let Some(child) = state.fork(&fork, fds, lock_dir) {
                     drop(state);
-                    supervisor::supervise(child.lock, child.spec, child.control, child.output, user, isolated);
+                    supervisor::supervise(child.lock, child.spec, child.control, child.output, &by);
                     sys::exit(0);
                 }
             }

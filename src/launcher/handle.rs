@@ -15,7 +15,7 @@ use nix::unistd::pipe2;
 
 use super::channel::Channel;
 use super::entry::ENTRY;
-use super::protocol::{Fork, Hello, Order, Report, RunSpec, Setup, User};
+use super::protocol::{Fork, Hello, Order, Report, RunSpec, Setup, User, Walls};
 
 /// The launcher could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,7 @@ pub struct Launcher {
     setup: Setup,
     user: User,
     isolated: bool,
+    walls: Walls,
     live: Mutex<Live>,
 }
 
@@ -63,8 +64,8 @@ impl Launcher {
     /// # Errors
     /// [`StartError::Refused`] where the setup cannot be honoured, the others where the process does not start.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        let (live, user, isolated) = exec(&setup)?;
-        Ok(Self { setup, user, isolated, live: Mutex::new(live) })
+        let (live, user, isolated, walls) = exec(&setup)?;
+        Ok(Self { setup, user, isolated, walls, live: Mutex::new(live) })
     }
 
     /// Who handlers run as.
@@ -77,6 +78,12 @@ impl Launcher {
     #[must_use]
     pub fn isolated(&self) -> bool {
         self.isolated
+    }
+
+    /// What holds handlers besides their user.
+    #[must_use]
+    pub fn walls(&self) -> Walls {
+        self.walls
     }
 
     /// The launcher's process number, for tests and for people.
@@ -102,10 +109,14 @@ impl Launcher {
         let fds = [memory.as_fd(), theirs.as_fd(), write.as_fd()];
         let mut live = self.live();
         if live.channel.send(&fork, &fds).is_err() {
-            let (another, user, _) = exec(&self.setup)?;
+            let (another, user, _, walls) = exec(&self.setup)?;
             if user != self.user {
                 let (was, is) = (&self.user.name, &user.name);
                 return Err(StartError::Refused(format!("handlers ran as `{was}` and would now run as `{is}`")).into());
+            }
+            if walls != self.walls {
+                let message = "this machine holds handlers by other means than when the dispatcher started";
+                return Err(StartError::Refused(message.to_owned()).into());
             }
             let mut before = std::mem::replace(&mut *live, another);
             // It has closed its socket, so it is ending.
@@ -128,7 +139,7 @@ impl Drop for Launcher {
     }
 }
 
-fn exec(setup: &Setup) -> Result<(Live, User, bool), StartError> {
+fn exec(setup: &Setup) -> Result<(Live, User, bool, Walls), StartError> {
     let (channel, theirs) = Channel::pair()?;
     let program = setup.exe.as_deref().unwrap_or(Path::new("/proc/self/exe"));
     let mut child = Command::new(program)
@@ -143,7 +154,7 @@ fn exec(setup: &Setup) -> Result<(Live, User, bool), StartError> {
         .spawn()?;
     channel.send(setup, &[])?;
     match channel.receive::<Hello>()? {
-        Some((Hello::Ready { user, isolated }, _)) => Ok((Live { channel, child }, user, isolated)),
+        Some((Hello::Ready { user, isolated, walls }, _)) => Ok((Live { channel, child }, user, isolated, walls)),
         Some((Hello::Refused(message), _)) => {
             let _ = child.wait();
             Err(StartError::Refused(message))

@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid};
 
 use super::protocol::{RunSpec, Stage, User};
+use super::walls::Kit;
 use super::{privileges, sys};
 
 /// Tries and their distance where the file is still open for writing somewhere: at most 2 s.
@@ -31,7 +32,8 @@ pub(super) enum Word {
 
 impl Word {
     pub(super) const LENGTH: usize = 5;
-    const STAGES: [Stage; 5] = [Stage::Prepare, Stage::User, Stage::Privileges, Stage::Folder, Stage::Exec];
+    const STAGES: [Stage; 6] =
+        [Stage::Prepare, Stage::User, Stage::Privileges, Stage::Folder, Stage::Walls, Stage::Exec];
 
     fn bytes(self) -> [u8; Self::LENGTH] {
         let (tag, errno) = match self {
@@ -65,8 +67,8 @@ pub(super) struct Pipes {
 }
 
 /// Runs in the forked child and never returns.
-pub(super) fn become_handler(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> ! {
-    let failed = match prepare(spec, user, pipes, parent) {
+pub(super) fn become_handler(spec: &RunSpec, user: &User, kit: &Kit, pipes: &Pipes, parent: Pid) -> ! {
+    let failed = match prepare(spec, user, kit, pipes, parent) {
         Ok(strings) => {
             say(pipes, Word::Ready);
             match nix::unistd::read(&pipes.gate, &mut [0]) {
@@ -106,7 +108,7 @@ fn strings(spec: &RunSpec) -> Result<Strings, Errno> {
     Ok(Strings { program, argv, env: env.collect::<Result<_, _>>()? })
 }
 
-fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> Result<Strings, (Stage, Errno)> {
+fn prepare(spec: &RunSpec, user: &User, kit: &Kit, pipes: &Pipes, parent: Pid) -> Result<Strings, (Stage, Errno)> {
     let at = |stage: Stage| move |errno: Errno| (stage, errno);
     if !user.switch {
         // Else its own files in `/proc` would belong to root.
@@ -120,6 +122,7 @@ fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> Result<St
     // Raising is always allowed; before the switch, because afterwards the file belongs to root.
     let raised = File::options().write(true).open("/proc/self/oom_score_adj").and_then(|mut f| f.write_all(b"500"));
     raised.map_err(|e| (Stage::Prepare, Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+    let fence = kit.prepare(spec).map_err(at(Stage::Walls))?;
     privileges::give_up(user)?;
     // After the switch, which clears it. A belt only: the supervisor's own end is what the launcher looks for.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Prepare))?;
@@ -127,7 +130,9 @@ fn prepare(spec: &RunSpec, user: &User, pipes: &Pipes, parent: Pid) -> Result<St
         sys::exit(0);
     }
     nix::unistd::chdir(&spec.cwd).map_err(at(Stage::Folder))?;
-    strings(spec).map_err(at(Stage::Exec))
+    let strings = strings(spec).map_err(at(Stage::Exec))?;
+    kit.close(spec, fence).map_err(at(Stage::Walls))?;
+    Ok(strings)
 }
 
 /// 0 is `/dev/null`, 1 and 2 the output; gate and status stay until the exec; all others are closed.

@@ -11,8 +11,10 @@
 //! it keeps a second handle of every lock, and where a supervisor dies it kills what that one leaves before it lets
 //! the lock go. All unsafe code of the crate is in [`sys`](self) and says why it is sound.
 
+mod calls;
 mod channel;
 mod entry;
+mod files;
 mod handle;
 mod leader;
 mod leftovers;
@@ -23,8 +25,9 @@ mod supervisor;
 mod sys;
 mod tree;
 mod trouble;
+mod walls;
 
 pub use entry::{ENTRY, entry};
 pub use handle::{Launcher, SpawnError, StartError, Supervised};
 pub use leftovers::sweep;
-pub use protocol::{Boxes, Order, Report, RunSpec, Setup, Stage, User, Why};
+pub use protocol::{Boxes, Insist, Order, Report, RunSpec, Setup, Stage, User, Walls, Why};

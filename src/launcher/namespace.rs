@@ -12,6 +12,7 @@ use nix::unistd::{ForkResult, Pid};
 use super::leader::{self, Pipes, Word};
 use super::protocol::{RunSpec, Stage, User};
 use super::sys;
+use super::walls::Kit;
 
 /// How the leader ended, as the first process of its namespace tells it in its last words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +63,11 @@ fn try_it() -> nix::Result<()> {
 
 /// The first process of the namespace: starts the leader, waits for its end, kills the rest, says so and ends. Runs in
 /// the forked child and never returns. It keeps none of the supervisor's descriptors, the lock least of all.
-pub(super) fn be_first(spec: &RunSpec, user: &User, pipes: &Pipes, last_words: &OwnedFd) -> ! {
+pub(super) fn be_first(spec: &RunSpec, user: &User, kit: &Kit, pipes: &Pipes, last_words: &OwnedFd) -> ! {
     let _ = prctl::set_name(c"dispatcher-init");
     let leader = sys::own_proc().and_then(|()| sys::fork());
     let leader = match leader {
-        Ok(ForkResult::Child) => leader::become_handler(spec, user, pipes, Pid::from_raw(1)),
+        Ok(ForkResult::Child) => leader::become_handler(spec, user, kit, pipes, Pid::from_raw(1)),
         Ok(ForkResult::Parent { child }) => child.as_raw(),
         Err(errno) => {
             leader::say(pipes, Word::Failed(Stage::Prepare, errno as i32));

@@ -18,6 +18,42 @@ pub struct Setup {
     pub allow_root: bool,
     /// Folder of the locks; made where it is missing.
     pub lock_dir: PathBuf,
+    /// Landlock.
+    pub landlock: Insist,
+    /// The filter of system calls.
+    pub seccomp: Insist,
+    /// Files and folders that no handler may read, whatever its user may; absolute.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// How much a part of the sandbox is insisted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Insist {
+    /// Used where it can be had.
+    Auto,
+    /// No launcher without it.
+    Require,
+    /// Not used.
+    Off,
+}
+
+/// What holds the handlers of a launcher besides their user, found out by trying.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walls {
+    /// The version of Landlock's interface; absent where it is not in use.
+    pub landlock: Option<u32>,
+    /// System calls are filtered.
+    pub seccomp: bool,
+    /// A run can get a network namespace of its own.
+    pub network: bool,
+}
+
+impl Walls {
+    /// Whether a run can be kept from the network: by its namespace, or by a filter that refuses it sockets.
+    #[must_use]
+    pub const fn no_network(self) -> bool {
+        self.network || self.seccomp
+    }
 }
 
 /// The user that handlers run as.
@@ -36,7 +72,7 @@ pub struct User {
 /// The launcher's first words.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Hello {
-    Ready { user: User, isolated: bool },
+    Ready { user: User, isolated: bool, walls: Walls },
     Refused(String),
 }
 
@@ -77,8 +113,37 @@ pub struct RunSpec {
     pub scrub: Option<PathBuf>,
     /// Working folder.
     pub cwd: PathBuf,
+    /// The folder of the run, which it may read and write.
+    pub own: PathBuf,
+    /// What it may read besides what is hidden from nobody.
+    pub read: Vec<PathBuf>,
+    /// What it may write besides its own folder.
+    pub write: Vec<PathBuf>,
+    /// It gets no network, where that can be had.
+    pub no_network: bool,
     /// Its limits.
     pub boxes: Boxes,
+}
+
+impl RunSpec {
+    /// One that asks for everything and means nothing: to try the walls with.
+    pub(super) fn bare() -> Self {
+        let boxes = Boxes { timeout: Duration::ZERO, grace: Duration::ZERO, memory: None, pids: None };
+        Self {
+            lock: String::new(),
+            program: PathBuf::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            scrub: None,
+            cwd: PathBuf::new(),
+            own: PathBuf::new(),
+            read: Vec::new(),
+            write: Vec::new(),
+            no_network: true,
+            boxes,
+        }
+    }
 }
 
 /// Worker to supervisor. A closed socket means: kill the tree at once.
@@ -105,6 +170,8 @@ pub enum Stage {
     Privileges,
     /// Entering the working folder.
     Folder,
+    /// Landlock, the filter of system calls, the network.
+    Walls,
     /// Told to stop before the gate was opened.
     Gate,
     /// `execve`.

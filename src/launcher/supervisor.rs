@@ -27,6 +27,7 @@ use super::protocol::{Order, Report, RunSpec, Stage, User, Why};
 use super::sys::{self, Reaped};
 use super::tree::{Census, Process, weigh};
 use super::trouble;
+use super::walls::Kit;
 
 /// Between two samples of memory and process count.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -44,8 +45,16 @@ struct Supervisor<'a> {
     max_rss: u64,
 }
 
+/// What all runs of a launcher are held by.
+pub(super) struct By {
+    pub user: User,
+    /// Every run gets a PID namespace.
+    pub isolated: bool,
+    pub kit: Kit,
+}
+
 /// Runs in the forked child until nothing of the run is left.
-pub(super) fn supervise(lock: File, spec: OwnedFd, control: Channel, output: OwnedFd, user: &User, isolated: bool) {
+pub(super) fn supervise(lock: File, spec: OwnedFd, control: Channel, output: OwnedFd, by: &By) {
     let mut lock = fd_lock::RwLock::new(lock);
     let guard = match lock.try_write() {
         Ok(guard) => guard,
@@ -54,7 +63,7 @@ pub(super) fn supervise(lock: File, spec: OwnedFd, control: Channel, output: Own
     };
     // `flock` belongs to the open file, which the launcher has open too: dropping the guard unlocks it for both, while
     // the death of this process does not.
-    let last = hold(spec, &control, output, user, isolated)
+    let last = hold(spec, &control, output, by)
         .unwrap_or_else(|e| trouble::refused(Stage::Fork, &e, "failed to start the run's supervisor"));
     drop(guard);
     tell(&control, &last);
@@ -66,7 +75,9 @@ fn tell(control: &Channel, report: &Report) {
 }
 
 /// From the fork of the leader to the end of the tree; what to say last.
-fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User, isolated: bool) -> io::Result<Report> {
+fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, by: &By) -> io::Result<Report> {
+    let By { user, isolated, kit } = by;
+    let isolated = *isolated;
     setsid()?;
     prctl::set_child_subreaper(true)?;
     prctl::set_name(c"dispatcher-run")?;
@@ -86,8 +97,8 @@ fn hold(spec: OwnedFd, control: &Channel, output: OwnedFd, user: &User, isolated
         sys::new_pid_namespace()?;
     }
     let first = match sys::fork()? {
-        ForkResult::Child if isolated => namespace::be_first(&spec, user, &pipes, &theirs),
-        ForkResult::Child => leader::become_handler(&spec, user, &pipes, me),
+        ForkResult::Child if isolated => namespace::be_first(&spec, user, kit, &pipes, &theirs),
+        ForkResult::Child => leader::become_handler(&spec, user, kit, &pipes, me),
         ForkResult::Parent { child } => child.as_raw(),
     };
     drop((pipes, theirs));

@@ -149,6 +149,21 @@ pub(super) fn new_pid_namespace() -> nix::Result<()> {
     Errno::result(unsafe { libc::unshare(libc::CLONE_NEWPID) }).map(drop)
 }
 
+/// Gives this process a network with nothing in it.
+pub(super) fn new_network() -> nix::Result<()> {
+    // SAFETY: flags only.
+    Errno::result(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// The version of Landlock's interface; `None` where the kernel has none.
+pub(super) fn landlock_version() -> Option<u32> {
+    const ASK_VERSION: u32 = 1;
+    // SAFETY: with this flag the call takes no structure, and makes nothing.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, ASK_VERSION) };
+    u32::try_from(version).ok().filter(|version| *version > 0)
+}
+
 /// Gives this process its own view of the mounts, with a `/proc` of its own PID namespace. What the machine mounts
 /// later is still seen; nothing that is mounted here is seen outside.
 pub(super) fn own_proc() -> nix::Result<()> {

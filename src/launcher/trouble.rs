@@ -28,6 +28,10 @@ pub(super) fn explain(spec: &RunSpec, stage: Stage, errno: Errno) -> Report {
         Stage::User => (format!("failed to switch to the handlers' user: {system}"), None),
         Stage::Privileges => (format!("failed to give up all privileges: {system}"), None),
         Stage::Folder => (format!("the handlers' user cannot enter its work folder: {system}"), None),
+        Stage::Walls => (
+            format!("failed to hold the handler by Landlock, its system calls or its network: {system}"),
+            Some("dispatcher selftest     shows what this machine can do".to_owned()),
+        ),
         Stage::Fork | Stage::Prepare | Stage::Gate => {
             (format!("failed to prepare the handler's process: {system}"), None)
         }

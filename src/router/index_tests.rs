@@ -74,7 +74,6 @@ fn every_key_is_read() {
     };
     assert_eq!(deploy.route, expect);
     assert_eq!((deploy.place.line, deploy.place.col), (7, 10));
-    assert_eq!(expect.needs(), ["container", "network: none", "sandbox: strict", "cpus"]);
 }
 
 #[test]
@@ -87,7 +86,6 @@ fn defaults_hold_for_short_lines_and_scanned_kinds() {
             (route.timeout, route.grace, route.memory, route.pids),
             (Duration::from_secs(300), Duration::from_secs(3), 64 << 20, 32)
         );
-        assert_eq!(route.needs(), [""; 0]);
     }
     let bare = Index::read(b"version: 1\n").unwrap().scanned("x".parse().unwrap(), builtin("x".into()));
     assert_eq!((bare.timeout, bare.grace), (Duration::from_secs(900), Duration::from_secs(10)));

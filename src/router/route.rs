@@ -171,23 +171,6 @@ pub struct Route {
     pub description: Option<String>,
 }
 
-impl Route {
-    /// What a run cannot do without, in the words of the table: an executor that cannot give all of it has to refuse the
-    /// run. `write` is not among it: it only widens what is allowed.
-    #[must_use]
-    pub fn needs(&self) -> Vec<&'static str> {
-        [
-            (self.container.is_some(), "container"),
-            (self.network == Network::None, "network: none"),
-            (self.strict, "sandbox: strict"),
-            (self.cpus.is_some(), "cpus"),
-        ]
-        .into_iter()
-        .filter_map(|(needed, word)| needed.then_some(word))
-        .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

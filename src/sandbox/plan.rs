@@ -37,6 +37,12 @@ pub struct Plan {
     pub resource: Resource,
     /// Absolute path of the staged handler; the run's user can read and execute it.
     pub program: PathBuf,
+    /// The folder of all that is staged beside it.
+    pub library: PathBuf,
+    /// Paths outside its own folder that it may write to.
+    pub write: Vec<PathBuf>,
+    /// It gets no network.
+    pub no_network: bool,
     /// The request's bytes as they were taken.
     pub request: Vec<u8>,
     /// What was validated.

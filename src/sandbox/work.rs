@@ -94,6 +94,10 @@ impl WorkFolder {
             secrets,
             scrub: memory.map(|memory| memory.path().to_owned()),
             cwd: at("cwd"),
+            own: self.path.clone(),
+            read: std::iter::once(&*plan.library).chain(memory.map(MemoryFolder::path)).map(Path::to_owned).collect(),
+            write: plan.write.clone(),
+            no_network: plan.no_network,
             boxes: Boxes { timeout: limits.timeout, grace: limits.grace, memory: limits.memory, pids: limits.pids },
         }
     }

@@ -6,3 +6,4 @@ mod ends;
 mod sandbox;
 mod secrets;
 mod stage;
+mod walls;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use dispatcher::executor::{Executor, Finished, Outcome, Setup, Sink};
+use dispatcher::launcher::Insist;
 use dispatcher::request::RunId;
 use dispatcher::sandbox::{Limits, Plan, memory_base};
 use dispatcher::time::Time;
@@ -132,7 +133,10 @@ impl Stage {
             attempt: 1,
             kind: "deploy".parse().unwrap(),
             resource: format!("res-{}", fastrand::u64(..)).parse().unwrap(),
+            library: self.dir.join("handlers"),
             program,
+            write: Vec::new(),
+            no_network: false,
             request: b"kind: deploy\n".to_vec(),
             params: serde_json::Map::new(),
             limits: Limits {
@@ -196,6 +200,9 @@ pub fn setup(dir: &Path) -> dispatcher::launcher::Setup {
         user: None,
         allow_root: false,
         lock_dir: dir.join("lock"),
+        landlock: Insist::Auto,
+        seccomp: Insist::Auto,
+        hidden: vec![dir.join("work")],
     }
 }
 

@@ -177,16 +177,17 @@ fn a_daemon_does_not_start_with_less_than_is_required() {
     let place = Place::new();
     let config = place.dir.path().join("config.yml");
     let config = config.to_str().unwrap();
-    fs::write(config, "sandbox:\n  cgroup: require\n  landlock: require\n  seccomp: require\n").unwrap();
+    fs::write(config, "sandbox:\n  landlock: require\n  cgroup: require\n  seccomp: require\n").unwrap();
     let said = place.run(&["--config", config, "--no-tui", "--once"]);
-    assert_eq!((said.code, said.err.matches("error[E0809]").count()), (78, 3), "{}", said.err);
+    assert_eq!((said.code, said.err.matches("error[E0809]").count()), (78, 1), "{}", said.err);
     assert!(said.err.contains("config.yml:3"), "{}", said.err);
     let said = place.run(&["--config", config, "--once", "--json"]);
-    assert_eq!((said.code, error(&said)["problems"].as_array().unwrap().len()), (78, 3));
-    fs::write(config, "keep_recent: 9\nsecrets:\n  A: {file: /a, kinds: [hello]}\ngit_pause: true\n").unwrap();
+    assert_eq!((said.code, error(&said)["problems"].as_array().unwrap().len()), (78, 1));
+    fs::write(config, "secrets:\n  A: {file: /a, kinds: [hello]}\ngit_pause: true\nsandbox: {cgroup_path: /a}\n")
+        .unwrap();
     let said = place.run(&["--config", config, "--no-tui", "--once"]);
     assert_eq!((said.code, said.err.matches("warning[E0810]").count()), (0, 1), "{}", said.err);
-    assert!(said.err.contains("`git_pause` (file, line 4), `keep_recent` (file, line 1)"), "{}", said.err);
+    assert!(said.err.contains("`git_pause` (file, line 3), `sandbox.cgroup_path` (file, line 4)"), "{}", said.err);
     let said = place.run(&["--once", "--json"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(serde_json::from_str::<Value>(&said.out).unwrap(), json!({"ended": "done", "exit": 0}));

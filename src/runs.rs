@@ -383,25 +383,14 @@ impl Runs {
         disk::read_own(&path).map_err(RunsError::io("read", &path))
     }
 
-    /// Writes the run's `request.yml` again where somebody removed it; one that is there stays.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn restore_request(&self, id: RunId, bytes: &[u8]) -> Result<(), RunsError> {
-        let folder = self.folder(id);
-        if self.request_bytes(id)?.is_some() {
-            return Ok(());
-        }
-        fs::create_dir_all(&folder).map_err(RunsError::io("make", &folder))?;
-        self.replace_request(id, bytes)
-    }
-
     /// Writes the run's `request.yml` anew, durably.
     ///
     /// # Errors
     /// `Io`.
     pub fn replace_request(&self, id: RunId, bytes: &[u8]) -> Result<(), RunsError> {
         let folder = self.folder(id);
+        // A person's `git clean` may have removed it.
+        fs::create_dir_all(&folder).map_err(RunsError::io("make", &folder))?;
         disk::replace(&folder, REQUEST, bytes, true).map_err(RunsError::io("write", folder.join(REQUEST)))
     }
 

@@ -279,7 +279,11 @@ impl Clerk {
         let known = |id: &RunId| self.book.with(*id, |page| self.record(page));
         let mut records: Vec<RunRecord> = ids.iter().filter_map(known).collect();
         records.truncate(repo::fitting(&records));
-        let records: Vec<RunRecord> = records.into_iter().map(|record| self.gate(record)).collect();
+        let gated: Result<Vec<RunRecord>, String> = records.into_iter().map(|record| self.gate(record)).collect();
+        let records = match gated {
+            Ok(records) => records,
+            Err(message) => return CommitReport::Failed { ids, message },
+        };
         if let Some(last) = records.last() {
             // Whoever has no page is recorded.
             let upto = ids.iter().position(|id| *id == last.id).map_or(ids.len(), |at| at + 1);
@@ -330,7 +334,11 @@ impl Clerk {
 
     fn decide(&self, side: Side) -> Result<Decided, Diagnostic> {
         // Without a divergence either side would drop a person's commits.
-        if !self.repo.is_diverged().map_err(|error| error.diagnostic())? {
+        let heeded = |error: RepoError| {
+            self.heed(error.is_unsynced(), &error);
+            error.diagnostic()
+        };
+        if !self.repo.is_diverged().map_err(heeded)? {
             let problem =
                 Diagnostic::new("E0520", "local and remote branch have not diverged: nothing is to be decided");
             return Err(problem.help("dispatcher resume     lets new work begin again"));
@@ -339,7 +347,7 @@ impl Clerk {
             Side::AcceptRemote => self.repo.accept_remote(&self.taken_paths()),
             Side::KeepLocal => self.repo.keep_local(),
         };
-        match decided.map_err(|error| error.diagnostic())? {
+        match decided.map_err(heeded)? {
             Decided { outcome: Integrated::Blocked(blocked), .. } => Err(blocked.diagnostic()),
             decided => Ok(decided),
         }

@@ -13,25 +13,45 @@ use crate::daemon::clerk::Clerk;
 use crate::diagnostic::{Diagnostic, status_error};
 use crate::event::Event;
 use crate::mask::Mask;
-use crate::repo::{Content, RunRecord};
+use crate::repo::{self, Content, RunRecord};
 use crate::request::RunId;
 use crate::status::Status;
 use crate::text;
 
 impl Clerk {
-    /// The record without what must not be recorded. What is left is what was looked at, byte for byte.
-    pub(super) fn gate(&self, mut record: RunRecord) -> RunRecord {
+    /// The record without what must not be recorded. What is left is what was looked at, byte for byte; a file that cannot
+    /// be read is left out, as it is without secrets.
+    ///
+    /// # Errors
+    /// This machine is short of something, and the file may be read in a moment.
+    pub(super) fn gate(&self, mut record: RunRecord) -> Result<RunRecord, String> {
         let mask = self.vault.mask();
         if mask.is_empty() {
-            return record;
+            return Ok(record);
         }
+        let withheld = self.book.with(record.id, |page| page.status.withheld.clone()).unwrap_or_default();
+        // An earlier life was killed before it moved them.
+        let left = withheld.iter().filter(|path| self.root.join(path).symlink_metadata().is_ok());
+        left.for_each(|path| self.put_aside(record.id, path));
         record.name = mask.text(&record.name).into_owned();
         record.resource = record.resource.filter(|resource| !mask.finds(resource.as_str().as_bytes()));
         let own = format!("processed/{}/status.json", record.id);
         let mut hits = Vec::new();
+        let mut short = None;
         record.files.retain_mut(|file| {
-            // One that cannot be read is named by the commit.
-            let Ok(bytes) = file.content.read() else { return true };
+            let bytes = match file.content.read() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    let what = format!("failed to read `{}` of run `{}`: {error}", file.path, record.id);
+                    if repo::is_short(&error) {
+                        short = Some(what);
+                    } else {
+                        let problem = Diagnostic::new("E0510", what);
+                        self.scribe.warn(&problem.help("the run was recorded without it"));
+                    }
+                    return false;
+                }
+            };
             if file.path == own || !mask.finds(&bytes) {
                 file.content = Content::Bytes(bytes.into_owned());
                 return true;
@@ -39,6 +59,9 @@ impl Clerk {
             hits.push(file.path.clone());
             false
         });
+        if let Some(message) = short {
+            return Err(message);
+        }
         if !hits.is_empty() {
             self.withhold(record.id, &hits);
         }
@@ -49,7 +72,7 @@ impl Clerk {
         if let (Some(bytes), Some(file)) = (status, record.files.iter_mut().find(|file| file.path == own)) {
             file.content = Content::Bytes(bytes);
         }
-        record
+        Ok(record)
     }
 
     fn withhold(&self, id: RunId, hits: &[String]) {
@@ -68,14 +91,17 @@ impl Clerk {
         if let Some(Err(error)) = written {
             self.scribe.warn(&Diagnostic::new("E0704", error.to_string()));
         }
-        for path in hits {
-            if let Err(error) = set_aside(&self.root.join(path), &folder) {
-                let what = format!("failed to move `{path}` to `{}`: {error}", folder.display());
-                self.scribe.warn(&Diagnostic::new("E0704", what));
-            }
-        }
+        hits.iter().for_each(|path| self.put_aside(id, path));
         let detail = format!("run {id}: {}; kept in {}", problem.message, text::line(&folder.display().to_string()));
         self.scribe.emit(Event::Degraded { reason: "leak".to_owned(), detail });
+    }
+
+    fn put_aside(&self, id: RunId, path: &str) {
+        let folder = self.aside.join(id.to_string());
+        if let Err(error) = set_aside(&self.root.join(path), &folder) {
+            let what = format!("failed to move `{path}` to `{}`: {error}", folder.display());
+            self.scribe.warn(&Diagnostic::new("E0704", what));
+        }
     }
 }
 

@@ -36,9 +36,14 @@ impl Clerk {
         let recorded: BTreeSet<RunId> = recorded.into_iter().collect();
         self.announce_missed(&recorded);
         // A folder of an archived run is left where a person has put something into it.
-        let archived = |id| self.repo.archived(id).is_ok_and(|run| run.is_some());
-        let mut left =
-            self.runs.unfinished(&|id| recorded.contains(&id) || archived(id)).map_err(|error| error.to_string())?;
+        let mut archived = BTreeSet::new();
+        for id in self.runs.ids().map_err(|error| error.to_string())? {
+            if !recorded.contains(&id) && self.repo.archived(id).map_err(|error| error.to_string())?.is_some() {
+                archived.insert(id);
+            }
+        }
+        let is_recorded = |id| recorded.contains(&id) || archived.contains(&id);
+        let mut left = self.runs.unfinished(&is_recorded).map_err(|error| error.to_string())?;
         // The queue goes by age, and the engine takes the order of what is found for that.
         left.sort_by_key(|left| (left.status.queued_at, left.status.id));
         left.into_iter().map(|leftover| self.found(leftover)).collect()

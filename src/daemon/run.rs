@@ -137,13 +137,18 @@ pub fn run(options: &Options) -> Result<ExitCode, Refused> {
     let (errands, errand_jobs) = bounded(ERRANDS);
     let mut courier_repo = open_repo(&root, config)?;
     let stopper = courier_repo.stopper().map_err(|error| Refused::io("make a socket", &error))?;
-    let courier = Courier { repo: courier_repo, scribe: Arc::clone(&scribe), to_clerk: records.clone(), to_engine };
+    let courier = Courier {
+        repo: courier_repo,
+        scribe: Arc::clone(&scribe),
+        to_clerk: records.clone(),
+        to_engine: to_engine.clone(),
+    };
     let (keeper_repo, keeper_to_clerk, keeper_scribe) =
         (open_repo(&root, config)?, records.clone(), Arc::clone(&scribe));
     let threads = [
         thread("clerk", move || clerk.work(&record_jobs, &take_jobs))?,
         thread("courier", move || courier.work(&errand_jobs))?,
-        thread("keeper", move || keeper::work(keeper_repo, &tidyings, &keeper_to_clerk, &keeper_scribe))?,
+        thread("keeper", move || keeper::work(keeper_repo, &tidyings, &keeper_to_clerk, &to_engine, &keeper_scribe))?,
     ];
     let settings =
         inbox::Settings { watch: options.watch, ..inbox::Settings::new(root.join("requests"), config.scan_interval) };
@@ -442,6 +447,11 @@ impl Daemon {
             "the configuration was read again; some of what changed takes effect at the next start"
         };
         self.shell.scribe.note(note);
+        if !live.secrets.is_empty()
+            && let Err(errno) = nix::sys::prctl::set_dumpable(false)
+        {
+            self.shell.scribe.note(&format!("the own memory stays open to others of this user: {}", errno.desc()));
+        }
         (self.min_free, self.shell.log_limit) = (live.min_free, live.log_limit);
         self.shell.vault.configure(live.secrets.clone());
         self.shell.vault.read_all().iter().for_each(|problem| self.shell.scribe.warn(problem));

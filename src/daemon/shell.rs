@@ -142,12 +142,14 @@ impl Shell {
             true => NoStart::Unsynced(error.to_string()),
             false => NoStart::Trouble(error.to_string()),
         };
-        if let Some(bytes) = self.runs.request_bytes(id).map_err(trouble)? {
-            return Ok(bytes);
+        let copy = self.runs.request_bytes(id).map_err(trouble)?;
+        let Some(kept) = self.book.with(id, |page| page.bytes.clone()).flatten() else {
+            return copy.ok_or_else(|| NoStart::Problem(copy_is_gone(id)));
+        };
+        // Removed by a person, or torn and not to be mended until now.
+        if copy.as_deref() != Some(kept.as_slice()) {
+            self.runs.replace_request(id, &kept).map_err(trouble)?;
         }
-        let kept = self.book.with(id, |page| page.bytes.clone()).flatten();
-        let kept = kept.ok_or_else(|| NoStart::Problem(copy_is_gone(id)))?;
-        self.runs.restore_request(id, &kept).map_err(trouble)?;
         Ok(kept.to_vec())
     }
 

@@ -76,9 +76,11 @@ impl Repo {
         let (mut old, beyond) = self.old_runs(tip, keep, least.max(1))?;
         self.drop_edited(&mut old, taken)?;
         old.truncate(most);
-        if old.is_empty() {
+        if old.len() < least.max(1) {
             return Ok(done);
         }
+        // What a person committed may not be on the disk, and the archive is about to name it.
+        self.settle(tip)?;
         self.enter(&old)?;
         done.unpublished = self.archive_is_ahead()?;
         if done.unpublished {

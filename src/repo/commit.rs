@@ -329,7 +329,8 @@ fn is_request(path: &[u8]) -> bool {
 }
 
 /// True where the machine is short of something: that is no fault of the file.
-fn is_short(error: &std::io::Error) -> bool {
+#[must_use]
+pub fn is_short(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
 }
 

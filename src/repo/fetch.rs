@@ -189,8 +189,11 @@ impl Repo {
         if talk.is_late() {
             return FetchError::Deadline { remote, after: self.settings.timeout };
         }
-        if matches!(error.class(), ErrorClass::Reference | ErrorClass::Odb | ErrorClass::Indexer) && said.is_empty() {
-            return FetchError::Git(RepoError::new("fetch", error.message()));
+        let ours = RepoError::new("fetch", error.message());
+        let is_local = matches!(error.class(), ErrorClass::Reference | ErrorClass::Odb | ErrorClass::Indexer);
+        // A sync of what came in fails as an error of the system, or of the network where git did it.
+        if ours.is_unsynced() || (is_local && said.is_empty()) {
+            return FetchError::Git(ours);
         }
         let words = if said.is_empty() { text::line(error.message()) } else { said };
         match Access::of(&remote, talk.target(), talk.has_login(), &words) {

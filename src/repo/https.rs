@@ -13,6 +13,7 @@ use std::time::Duration;
 use git2::Oid;
 use tempfile::TempDir;
 
+use super::error::sync;
 use super::login::{HttpsSettings, Login, LoginError};
 use super::remote::Https;
 use super::transport::Conversation;
@@ -166,7 +167,7 @@ impl<'a> Helper<'a> {
             let line = self.line()?;
             if line.is_empty() {
                 // Git syncs the pack and never its folder.
-                File::open(self.objects.join("pack"))?.sync_all()?;
+                sync(&File::open(self.objects.join("pack"))?)?;
                 return Ok(kept);
             }
             if let Some(file) = line.strip_prefix("lock ").map(Path::new).and_then(Path::file_name)

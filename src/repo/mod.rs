@@ -58,7 +58,7 @@ pub use archive::{Archive, Archived};
 pub use archiving::Retired;
 pub use audit::{Audit, Breach};
 pub use checkout::CheckoutState;
-pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest};
+pub use commit::{CommitError, Committed, Content, RecordFile, RunRecord, TakenRequest, is_short};
 pub use divergence::Decided;
 pub use error::RepoError;
 pub use fetch::{FetchError, FetchOutcome};

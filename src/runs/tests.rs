@@ -459,8 +459,8 @@ fn what_a_failed_take_could_not_remove_is_no_run() {
 #[test]
 fn a_request_that_was_cleaned_away_is_written_again() {
     let world = world();
-    world.runs.restore_request(id(1), b"kind: x\n").unwrap();
-    world.runs.restore_request(id(1), b"kind: y\n").unwrap();
+    world.runs.replace_request(id(1), b"ki").unwrap();
+    world.runs.replace_request(id(1), b"kind: x\n").unwrap();
     assert_eq!(world.runs.request_bytes(id(1)).unwrap().unwrap(), b"kind: x\n");
     assert_eq!(world.files(1), BTreeSet::from([REQUEST.to_owned()]));
 }

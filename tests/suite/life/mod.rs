@@ -8,3 +8,4 @@ mod signals;
 mod table;
 mod take;
 mod verbs;
+mod walls;

@@ -42,7 +42,7 @@ const MEND: Duration = Duration::from_millis(100);
 /// So long after the last job what was committed is tidied up.
 const QUIET: Duration = Duration::from_secs(5);
 /// So many commits wait for no quiet moment: each is a pack.
-const UNTIDY: u32 = 100;
+const UNTIDY: u32 = 50;
 /// Nothing is to be done without a job.
 const IDLE: Duration = Duration::from_secs(3_600);
 

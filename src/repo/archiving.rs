@@ -76,15 +76,25 @@ impl Repo {
         let (mut old, beyond) = self.old_runs(tip, keep, least.max(1))?;
         self.drop_edited(&mut old, taken)?;
         old.truncate(most);
-        if old.len() < least.max(1) {
+        if old.is_empty() {
             return Ok(done);
         }
-        // What a person committed may not be on the disk, and the archive is about to name it.
-        self.settle(tip)?;
-        self.enter(&old)?;
-        done.unpublished = self.archive_is_ahead()?;
-        if done.unpublished {
+        // What has been entered goes first: under load there would be ever more to enter.
+        let entered = self.entered(&old)?;
+        if entered.contains(&true) {
+            let mut entered = entered.into_iter();
+            old.retain(|_| entered.next() == Some(true));
+        } else if old.len() < least.max(1) {
+            // The others have been edited.
             return Ok(done);
+        } else {
+            // What a person committed may not be on the disk, and the archive is about to name it.
+            self.settle(tip)?;
+            self.enter(&old)?;
+            done.unpublished = self.archive_is_ahead()?;
+            if done.unpublished {
+                return Ok(done);
+            }
         }
         let edits: Edits = old.iter().flat_map(|run| &run.files).map(|(path, _)| (path.clone(), None)).collect();
         let mut objects = Batch::open(self)?;
@@ -167,48 +177,29 @@ impl Repo {
         Ok(())
     }
 
+    /// Which of these lie in the local archive as they are.
+    fn entered(&self, old: &[Old]) -> Result<Vec<bool>, RepoError> {
+        let tip = self.target(&local_ref())?;
+        let root = tip.map(|oid| tree::of_commit(&self.git, oid)).transpose()?;
+        let mut there = There::new(self, root)?;
+        old.iter().map(|run| Ok(!there.lacks(run.archived(), &mut Edits::new())?)).collect()
+    }
+
     /// Enters runs into the local archive, durably, in one commit; those that lie there already are left alone.
     fn enter(&self, old: &[Old]) -> Result<(), RepoError> {
         for _ in 0..MOVE_TRIES {
             let tip = self.target(&local_ref())?;
             let root = tip.map(|oid| tree::of_commit(&self.git, oid)).transpose()?;
+            let mut there = There::new(self, root)?;
             let (mut edits, mut runs) = (Edits::new(), 0);
             for run in old {
-                let entered = self.edits_of(root, run.archived(), &mut edits)?;
-                runs += usize::from(entered);
+                runs += usize::from(there.lacks(run.archived(), &mut edits)?);
             }
             if edits.is_empty() || self.commit_to_archive(tip, root, &edits, runs)? == Move::Done {
                 return Ok(());
             }
         }
         Err(RepoError::new("enter runs into the archive", "somebody else keeps moving it"))
-    }
-
-    /// The edits that bring `files` into the archive `root`. What lies there already under the same path and is something
-    /// else stays; the new one is put beside it. True where there is anything to bring.
-    fn edits_of(
-        &self,
-        root: Option<Oid>,
-        files: impl Iterator<Item = (Vec<u8>, Leaf)>,
-        edits: &mut Edits,
-    ) -> Result<bool, RepoError> {
-        let odb = self.odb()?;
-        let mut brought = false;
-        for (mut path, leaf) in files {
-            let there = root.map_or(Ok(None), |root| tree::find(&odb, root, &path))?;
-            if there.is_some_and(|there| there != leaf) {
-                let Some(aside) = beside(&path, leaf) else { continue };
-                path = aside;
-                if root.map_or(Ok(None), |root| tree::find(&odb, root, &path))? == Some(leaf) {
-                    continue;
-                }
-            } else if there.is_some() {
-                continue;
-            }
-            edits.insert(path, Some(leaf));
-            brought = true;
-        }
-        Ok(brought)
     }
 
     fn commit_to_archive(
@@ -275,7 +266,7 @@ impl Repo {
         let (changes, _) = tree::diff(&self.odb()?, Some(theirs), Some(ours))?;
         let files = changes.into_iter().filter_map(|c| Some((c.path, c.new?)));
         let mut edits = Edits::new();
-        self.edits_of(Some(theirs), files, &mut edits)?;
+        There::new(self, Some(theirs))?.lacks(files, &mut edits)?;
         self.keep(local)?;
         if edits.is_empty() {
             return self.move_ref(&local_ref(), Some(local), remote, "dispatcher: fast-forward");
@@ -294,6 +285,55 @@ impl Repo {
         Diagnostic::new("E0527", format!("{name} was rewritten; the runs that it lacks are put back"))
             .note(format!("the archive as it was here is kept as refs/dispatcher/kept/{local}"))
             .help("to remove something for good, stop the dispatcher and rewrite the branch here and on the remote")
+    }
+}
+
+/// What lies in an archive. A day's list is read once: it may be of many thousands of runs.
+struct There<'r> {
+    odb: Odb<'r>,
+    root: Option<Oid>,
+    days: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Leaf>>,
+}
+
+impl<'r> There<'r> {
+    fn new(repo: &'r Repo, root: Option<Oid>) -> Result<Self, RepoError> {
+        Ok(Self { odb: repo.odb()?, root, days: BTreeMap::new() })
+    }
+
+    fn find(&mut self, path: &[u8]) -> Result<Option<Leaf>, RepoError> {
+        let Some(root) = self.root else { return Ok(None) };
+        let slashes: Vec<usize> = (0..path.len()).filter(|&at| path[at] == b'/').take(4).collect();
+        let [_, _, day, run] = slashes[..] else { return tree::find(&self.odb, root, path) };
+        let (day, id, name) = (&path[..day], &path[day + 1..run], &path[run + 1..]);
+        if !self.days.contains_key(day) {
+            let folder = tree::find(&self.odb, root, day)?.filter(|leaf| leaf.mode == tree::FOLDER);
+            let runs = folder.map_or_else(|| Ok(Vec::new()), |leaf| tree::read(&self.odb, leaf.oid))?;
+            let runs = runs.into_iter().map(|e| (e.name, Leaf { mode: e.mode, oid: e.oid })).collect();
+            self.days.insert(day.to_vec(), runs);
+        }
+        match self.days.get(day).and_then(|runs| runs.get(id)) {
+            Some(run) if run.mode == tree::FOLDER => tree::find(&self.odb, run.oid, name),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds the edits that bring `files` into the archive. What lies there already under the same path and is something
+    /// else stays; the new one is put beside it. True where there is anything to bring.
+    fn lacks(&mut self, files: impl Iterator<Item = (Vec<u8>, Leaf)>, edits: &mut Edits) -> Result<bool, RepoError> {
+        let mut brought = false;
+        for (mut path, leaf) in files {
+            let mut there = self.find(&path)?;
+            if there.is_some_and(|there| there != leaf) {
+                let Some(aside) = beside(&path, leaf) else { continue };
+                path = aside;
+                there = self.find(&path)?;
+            }
+            if there != Some(leaf) {
+                edits.insert(path, Some(leaf));
+                brought = true;
+            }
+        }
+        Ok(brought)
     }
 }
 

@@ -73,6 +73,21 @@ fn old_runs_leave_the_branch_when_the_remote_has_them() {
 }
 
 #[test]
+fn what_is_recorded_meanwhile_waits_for_the_next_batch() {
+    let world = World::new();
+    let repo = world.open();
+    record(&world, &repo, 1..=5);
+    repo.push().unwrap();
+    assert!(step(&repo, 2).unpublished);
+    repo.push_archive().unwrap();
+    record(&world, &repo, 6..=9);
+    let done = step(&repo, 2);
+    assert_eq!((done.moved, done.unpublished, done.more), (3, false, true));
+    assert_eq!(git(&world.ours, &["log", "--format=%s", "dispatcher/archive"]), "archive: 3 runs");
+    assert_eq!(retire(&repo, 2).moved, 4);
+}
+
+#[test]
 fn a_fresh_clone_has_the_archive() {
     let world = World::new();
     let repo = world.open();

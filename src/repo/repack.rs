@@ -17,7 +17,7 @@ use super::pack::write_pack;
 const MANY: usize = 50;
 /// Bytes. What is joined grows up to this and is left alone from then on, so that joining stays a matter of seconds.
 const LARGE: u64 = 64 << 20;
-/// How many times larger than all smaller ones together a pack is that stays as it is.
+/// By the number of objects: how many times larger than all smaller ones together a pack is that stays as it is.
 const STEP: u64 = 2;
 /// Files beside a pack that say that it is more than a plain one.
 const MARKS: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
@@ -89,7 +89,8 @@ fn to_join(sizes: &[u64]) -> usize {
     upto
 }
 
-/// The packs that nobody marked and that have an index, with their sizes; large ones are left out.
+/// The packs that nobody marked and that have an index, with its size; large ones are left out. The index counts the
+/// objects, and joining does not change their number: the pack itself, fresh from a commit, has its trees in full.
 fn our_packs(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -97,9 +98,8 @@ fn our_packs(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
         let path = entry.path();
         let marked = || MARKS.iter().any(|mark| path.with_extension(mark).exists());
         let ready = path.extension().is_some_and(|e| e == "pack") && path.with_extension("idx").exists();
-        let size = entry.metadata()?.len();
-        if ready && size <= LARGE && !marked() {
-            found.push((size, path));
+        if ready && entry.metadata()?.len() <= LARGE && !marked() {
+            found.push((fs::metadata(path.with_extension("idx"))?.len(), path));
         }
     }
     Ok(found)

@@ -103,7 +103,7 @@ pub const CODES: &[Row] = &[
     ("E0507", "a repository belongs to somebody else", &["repo/open.rs"]),
     ("E0508", "a name or identity for git is wrong", &["repo/open.rs"]),
     ("E0509", "git failed to read or write the repository", &["cli/demo/stage.rs", "repo/error.rs"]),
-    ("E0510", "a commit could not be made as asked", &["repo/commit.rs"]),
+    ("E0510", "a commit could not be made as asked", &["daemon/gate.rs", "repo/commit.rs"]),
     ("E0511", "a remote's address is not accepted", &["repo/remote.rs"]),
     ("E0512", "a remote was not reached", &["cli/ask.rs", "repo/fetch.rs"]),
     ("E0513", "a remote did not answer in time", &["repo/fetch.rs"]),

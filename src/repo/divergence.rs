@@ -60,10 +60,17 @@ impl Repo {
     pub fn is_diverged(&self) -> Result<bool, RepoError> {
         let (local, remote, seen) = (self.tip()?, self.remote_tip()?, self.target(&self.seen_ref())?);
         let Some(remote) = remote else { return Ok(seen.is_some()) };
-        if self.target(&self.overrule_ref())? == Some(remote) || self.is_rewritten(local, remote, seen)? {
+        if self.ordered(local, remote)?.is_some() || self.is_rewritten(local, remote, seen)? {
             return Ok(true);
         }
         Ok(local.is_some_and(|local| self.git.merge_base(local, remote).is_err()))
+    }
+
+    /// The remote tip that a person ordered to be replaced, as long as that was not carried out.
+    pub(super) fn ordered(&self, local: Option<Oid>, remote: Oid) -> Result<Option<Oid>, RepoError> {
+        let Some(overruled) = self.target(&self.overrule_ref())? else { return Ok(None) };
+        let done = local.map_or(Ok(false), |local| self.contains(local, remote))?;
+        Ok(Some(overruled).filter(|_| !done))
     }
 
     /// After a rewrite, takes the remote's side: results of ours that it lacks are replayed on top of it. Both sides as

@@ -107,10 +107,12 @@ impl Repo {
             let gone = seen.is_some();
             return Ok(Some(if gone { Integrated::Diverged { local, remote } } else { Integrated::Unchanged }));
         };
-        if self.target(&self.overrule_ref())? == Some(remote) {
+        let ordered = self.ordered(local, remote)?;
+        if ordered == Some(remote) {
             return Ok(Some(Integrated::Unchanged));
         }
-        if self.is_rewritten(local, remote, seen)? {
+        // The order was about another tip: who moved the remote since is not overruled, and not followed either.
+        if ordered.is_some() || self.is_rewritten(local, remote, seen)? {
             return Ok(Some(Integrated::Diverged { local, remote: Some(remote) }));
         }
         let done = self.join(local, remote, taken)?;

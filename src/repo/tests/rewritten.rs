@@ -77,6 +77,25 @@ fn a_person_can_keep_the_local_side() {
     let later = world.push("ask for c");
     assert_eq!(repo.push().unwrap(), PushOutcome::Moved);
     assert_eq!(git(&world.remote, &["rev-parse", "main"]), later);
+    let moved = Oid::from_str(&later).unwrap();
+    assert_eq!(settle(&repo), Integrated::Diverged { local: Some(here), remote: Some(moved) }, "nor is it followed");
+    assert!(repo.is_diverged().unwrap());
+    assert_eq!(repo.push().unwrap(), PushOutcome::Moved);
+    repo.keep_local().unwrap();
+    holds_both(&world, here, moved);
+    assert_eq!(repo.push().unwrap(), PushOutcome::Pushed { oid: here });
+    assert_eq!(settle(&repo), Integrated::Unchanged);
+    assert!(!repo.is_diverged().unwrap());
+}
+
+#[test]
+fn an_order_stands_while_the_remote_is_as_it_was() {
+    let (world, repo, here, there) = rewritten();
+    settle(&repo);
+    repo.keep_local().unwrap();
+    world.write("theirs", "requests/c.yml", "kind: c\n");
+    world.push("ask for c");
+    assert_eq!(repo.push().unwrap(), PushOutcome::Moved);
     git(&world.remote, &["update-ref", "refs/heads/main", &there.to_string()]);
     assert_eq!(repo.push().unwrap(), PushOutcome::Pushed { oid: here });
     assert_eq!(settle(&repo), Integrated::Unchanged);

@@ -25,7 +25,10 @@ pub const fn insist(mode: Mode) -> Insist {
 /// and where secrets come from.
 #[must_use]
 pub fn hidden(repo: &Repo, config: &Config, places: &Places, memory: Option<&PathBuf>) -> Vec<PathBuf> {
-    let own = [repo.root(), repo.common(), &places.state.path, &places.runtime.path].map(PathBuf::from);
+    let own = [repo.root(), repo.common(), &places.state.path, &places.runtime.path];
+    // Where it is, not what leads there: the neighbours of a link are not ours to hide, unlike those of a secret's, which
+    // may lead to one of them tomorrow.
+    let own = own.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
     let secrets = config.secrets.values().filter_map(|secret| match &secret.source {
         SecretSource::File(path) => Some(path.clone()),
         SecretSource::Env(_) | SecretSource::Credential(_) => None,

@@ -1,7 +1,7 @@
 //! What handlers are held by on this machine, in words: what is hidden from them, what is missing and how to get it, and
 //! whom a missing part keeps from running. Knows; the launcher does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::places::Places;
 use crate::config::{Config, Mode, SecretSource};
@@ -26,9 +26,7 @@ pub const fn insist(mode: Mode) -> Insist {
 #[must_use]
 pub fn hidden(repo: &Repo, config: &Config, places: &Places, memory: Option<&PathBuf>) -> Vec<PathBuf> {
     let own = [repo.root(), repo.common(), &places.state.path, &places.runtime.path];
-    // Where it is, not what leads there: the neighbours of a link are not ours to hide, unlike those of a secret's, which
-    // may lead to one of them tomorrow.
-    let own = own.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+    let own = own.map(Path::to_owned);
     let secrets = config.secrets.values().filter_map(|secret| match &secret.source {
         SecretSource::File(path) => Some(path.clone()),
         SecretSource::Env(_) | SecretSource::Credential(_) => None,

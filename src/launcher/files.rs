@@ -15,7 +15,7 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr as _, RulesetCreated,
     RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 
 use super::protocol::RunSpec;
@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// What handlers may read of this machine.
 pub(super) struct View {
+    /// As they were named: where they really are may change.
+    named: Vec<PathBuf>,
     hidden: Vec<PathBuf>,
     open: Vec<PathBuf>,
     /// The folders that were given child by child, and what they looked like.
@@ -56,10 +58,21 @@ fn stamp(folder: &Path) -> Stamp {
 impl View {
     /// Everything but `hidden`: absolute paths, which need not exist.
     pub(super) fn new(hidden: &[PathBuf]) -> Self {
-        let hidden = hidden.iter().flat_map(|path| real(path)).collect();
-        let mut view = Self { hidden, open: Vec::new(), folders: Vec::new(), since: Instant::now(), settled: false };
+        let (named, since) = (hidden.to_vec(), Instant::now());
+        let mut view = Self { named, hidden: Vec::new(), open: Vec::new(), folders: Vec::new(), since, settled: false };
+        view.find();
         view.look();
         view
+    }
+
+    /// Finds where the hidden really are; true where that has changed.
+    fn find(&mut self) -> bool {
+        let mut hidden: Vec<PathBuf> = self.named.iter().map(|path| real(path)).collect();
+        hidden.sort();
+        hidden.dedup();
+        let moved = hidden != self.hidden;
+        self.hidden = hidden;
+        moved
     }
 
     fn look(&mut self) {
@@ -70,7 +83,7 @@ impl View {
 
     /// Looks at what has changed; cheap where nothing has.
     pub(super) fn refresh(&mut self) {
-        let same = self.folders.iter().all(|(folder, was)| stamp(folder) == *was);
+        let same = !self.find() && self.folders.iter().all(|(folder, was)| stamp(folder) == *was);
         if same && self.settled {
             return;
         }
@@ -108,21 +121,21 @@ impl View {
             }
             Ok(())
         };
-        for path in self.open.iter().chain(&spec.read) {
-            allow(path, read | AccessFs::ResolveUnix)?;
+        for path in self.open.iter().cloned().chain(spec.read.iter().map(|path| real(path))) {
+            allow(&path, read | AccessFs::ResolveUnix)?;
         }
         for path in &spec.write {
             // A line of the table cannot open what the host hides.
             let mut spread = Spread { hidden: &self.hidden, open: Vec::new(), folders: Vec::new() };
-            real(path).iter().take(1).for_each(|path| spread.add(path));
+            spread.add(&real(path));
             for path in spread.open {
                 allow(&path, write | AccessFs::ResolveUnix)?;
             }
         }
-        allow(&spec.own, write | AccessFs::ResolveUnix)?;
+        allow(&real(&spec.own), write | AccessFs::ResolveUnix)?;
         let device = AccessFs::ReadFile | AccessFs::WriteFile;
         for path in DEVICES {
-            allow(Path::new(path), device)?;
+            allow(&real(Path::new(path)), device)?;
         }
         allow(Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
         Ok(Fence(rules))
@@ -139,19 +152,18 @@ impl Fence {
     }
 }
 
+/// Opens where the path is, through no link: who may write to a folder could put one there that leads to what is hidden.
 fn handle(path: &Path) -> nix::Result<OwnedFd> {
-    open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how)
 }
 
-/// Where a path really is. One that is a link is hidden with its whole folder: tomorrow it may lead to another neighbour.
-fn real(path: &Path) -> Vec<PathBuf> {
-    let parent = path.parent().unwrap_or(path);
-    let real_parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
-    match path.canonicalize() {
-        Ok(target) if path.is_symlink() => vec![target, real_parent],
-        Ok(target) => vec![target],
-        Err(_) => vec![path.file_name().map_or_else(|| real_parent.clone(), |name| real_parent.join(name))],
-    }
+/// Where a path really is; for one that is not there yet, where it will be.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path.to_owned(),
+    })
 }
 
 /// Folders and files that together are some paths without what is hidden.
@@ -209,16 +221,28 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_hidden_with_its_folder_and_its_target() {
+    fn a_link_hides_what_it_leads_to_at_the_moment() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().canonicalize().unwrap().join(path);
         fs::create_dir_all(at("links")).unwrap();
         fs::create_dir_all(at("values")).unwrap();
-        fs::write(at("values/one"), "").unwrap();
-        std::os::unix::fs::symlink(at("values/one"), at("links/token")).unwrap();
-        assert_eq!(real(&at("links/token")), [at("values/one"), at("links")]);
-        assert_eq!(real(&at("values/one")), [at("values/one")]);
-        assert_eq!(real(&at("values/none")), [at("values/none")]);
+        let lead = |to: &str| {
+            let _ = fs::remove_file(at("links/token"));
+            std::os::unix::fs::symlink(at(to), at("links/token")).unwrap();
+        };
+        for file in ["values/one", "values/two", "links/beside"] {
+            fs::write(at(file), "").unwrap();
+        }
+        lead("values/one");
+        let mut view = View::new(&[at("links/token")]);
+        let is_open = |view: &View, file: &str| view.open.iter().any(|path| at(file).starts_with(path));
+        let three = |view: &View| ["values/one", "values/two", "links/beside"].map(|file| is_open(view, file));
+        assert_eq!(three(&view), [false, true, true]);
+        lead("values/two");
+        view.refresh();
+        assert_eq!(three(&view), [true, false, true]);
+        assert!(handle(&at("links/token")).is_err() && handle(&at("links/beside")).is_ok(), "no link is followed");
+        assert_eq!(real(&at("values/none")), at("values/none"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use restart::{Content, Leftover};
 const REQUEST: &str = "request.yml";
 /// How the run stands.
 const STATUS: &str = "status.json";
-/// The durable status with which a run of `on_crash: fail` began: a power cut may leave a later `status.json` empty.
+/// The durable status with which a run of `on_crash: fail`, or one that an earlier life left, began: a power cut may leave a later `status.json` empty.
 const BEGUN: &str = ".status.json.begun";
 /// Holds the file that was taken until it is copied.
 const TAKEN: &str = ".taken";

@@ -39,6 +39,8 @@ pub struct Page {
     pub output_before: u64,
     /// How long the newest attempt stood in the queue.
     pub waited_ms: u64,
+    /// An earlier life left it: a power cut must not take the count of its attempts again and again.
+    pub found: bool,
     /// Written to the run's own events; everybody else hears of it after the commit.
     pub finished: Option<Entry>,
 }
@@ -60,6 +62,7 @@ impl Page {
             outcome: None,
             output_before: 0,
             waited_ms: 0,
+            found: false,
             finished: None,
         }
     }

@@ -64,7 +64,7 @@ impl Clerk {
     fn found(&self, leftover: Leftover) -> Result<Found, String> {
         let Leftover { status, torn, content } = leftover;
         let id = status.id;
-        let mut page = Page::new(self.real_name(&status.request), status);
+        let mut page = Page { found: true, ..Page::new(self.real_name(&status.request), status) };
         let bytes = match &content {
             Content::Request => self.runs.request_bytes(id).ok().flatten().map(|copy| self.whole(id, &page.name, copy)),
             Content::Aside { path, .. } => {
@@ -222,7 +222,7 @@ fn begun(path: &Path) -> u32 {
 }
 
 /// Counts in a run's own events how the attempts up to `last` ended. Of an attempt that is told twice (a crash came
-/// between the event and the status), the later word counts.
+/// between the event and the status), the later word counts; one that is not told at all was lost with the machine.
 fn tries(path: &Path, last: u32) -> Tries {
     let mut ends = BTreeMap::new();
     for entry in read_entries(path).ok().into_iter().flatten() {
@@ -231,6 +231,9 @@ fn tries(path: &Path, last: u32) -> Tries {
         {
             ends.insert(attempt, why);
         }
+    }
+    for attempt in 1..=last {
+        ends.entry(attempt).or_insert_with(|| CRASHED.to_owned());
     }
     let count = |wanted: &dyn Fn(&str) -> bool| {
         u32::try_from(ends.values().filter(|why| wanted(why)).count()).unwrap_or(u32::MAX)

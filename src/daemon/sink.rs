@@ -116,7 +116,8 @@ impl Sink for Recorder {
             }
             self.write_header(page);
             let once = page.routed.as_ref().is_some_and(|routed| routed.route.on_crash == OnCrash::Fail);
-            let begun = if once { self.runs.begin_once(&page.status) } else { self.runs.write_status(&page.status) };
+            let durable = once || page.found;
+            let begun = if durable { self.runs.begin_once(&page.status) } else { self.runs.write_status(&page.status) };
             begun.map_err(|error| {
                 if error.is_unsynced() {
                     // Where nobody takes it the daemon is about to end.

@@ -218,7 +218,8 @@ impl Rig {
         names.sort_unstable();
         assert_eq!(names, self.asked.keys().collect::<Vec<_>>(), "every request exactly once");
         let marks: Vec<String> = (0..RESOURCES).flat_map(|n| self.world.lines(&format!("r{n}"))).collect();
-        torture::judge_runs(&ended, &marks);
+        // A run's first start is not synced: a cut may take its record along, and then it is not counted.
+        torture::judge_runs(&ended, &marks, 4);
         println!("{cuts} cuts: {} requests, {} runs announced, none lost", self.asked.len(), self.heard.len());
     }
 }

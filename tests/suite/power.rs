@@ -45,7 +45,8 @@ fn what_was_announced_survives_a_power_cut() {
 impl Rig {
     /// `None`, with a word about it, where the machine lacks something.
     fn new(seed: u64) -> Option<Self> {
-        let world = World::new("fetch_interval: 300ms\nscan_interval: 500ms\n");
+        // All that is announced stays on the branch, where it is looked for.
+        let world = World::new("fetch_interval: 300ms\nscan_interval: 500ms\nkeep_recent: 100000\n");
         let disk = match Disk::make(&world.path().join("disk")) {
             Ok(disk) => disk,
             Err(why) => {

@@ -134,7 +134,7 @@ impl Clerk {
                     untidy += u32::from(matches!(job, Job::Commit(_) | Job::Archive { .. }));
                     self.perform(job)
                 }
-                Some(Err(_)) => return,
+                Some(Err(_)) => return self.leave(),
                 None => {
                     self.mend_index();
                     self.tidy_up(&mut untidy);
@@ -151,6 +151,16 @@ impl Clerk {
                     return;
                 }
             }
+        }
+    }
+
+    /// Nobody mends the index any more until the next start: a person's commit before that would drop results.
+    fn leave(&mut self) {
+        self.mend_index();
+        if self.index_lags {
+            let message = "results are in the branch and not in the index: another git holds or left `index.lock`";
+            self.scribe.warn(&Diagnostic::new("E0528", message));
+            self.scribe.note("  = help: once it is gone, and before you commit here: git reset -q");
         }
     }
 

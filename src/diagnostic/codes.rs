@@ -115,6 +115,7 @@ pub const CODES: &[Row] = &[
     ("E0519", "nothing was committed, because the remote's commits could not be taken over first", &["cli/submit.rs"]),
     ("E0520", "local and remote branch have not diverged, so nothing is to be decided", &["daemon/clerk.rs"]),
     ("E0527", "the remote's archive was rewritten", &["repo/archiving.rs"]),
+    ("E0528", "the dispatcher ends with an index that lags behind the branch", &["daemon/clerk.rs"]),
     ("E0530", "a remote accepts no ssh key of the account", &["repo/access.rs"]),
     ("E0531", "the host key of a remote is not known", &["repo/access.rs"]),
     ("E0532", "the host key of a remote is another than before", &["repo/access.rs"]),

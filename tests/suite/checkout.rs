@@ -137,6 +137,25 @@ fn what_is_staged_and_edited_stays() {
 }
 
 #[test]
+fn an_index_that_stays_locked_is_told_at_the_end() {
+    let world = World::new("");
+    let ops = world.ops();
+    world.push(&[("requests/a.yml", &ask("ok", "on: web"))]);
+    // The request has to come in before somebody's git dies.
+    world.person(&["pull", "-q", "--ff-only", "origin", "main"]);
+    let lock = ops.join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    let said = world.ops_do(&["--once", "--no-tui"]).expect(0);
+    assert!(said.out.contains("[E0528]") && said.out.contains("git reset -q"), "{said:?}");
+    fs::remove_file(&lock).unwrap();
+    assert_ne!(world.git(&ops, &["status", "--porcelain"]), "");
+    world.person(&["reset", "-q"]);
+    assert_eq!(world.git(&ops, &["status", "--porcelain"]), "");
+    assert!(!world.ops_do(&["--once", "--no-tui"]).expect(0).out.contains("E0528"));
+    world.sound();
+}
+
+#[test]
 fn what_a_kill_left_in_the_git_folder_is_in_nobodys_way() {
     let world = World::new("");
     let git = world.ops().join(".git");

@@ -13,6 +13,7 @@ mod book;
 mod clerk;
 mod clock;
 mod courier;
+mod follow;
 mod gate;
 mod intake;
 mod keeper;
@@ -23,6 +24,7 @@ mod run;
 mod scribe;
 mod shell;
 mod sink;
+mod turn;
 mod walls;
 
 pub use clock::{Clock, wall};
